@@ -1,0 +1,3 @@
+"""Records market data from WebSocket venues into TimescaleDB."""
+
+__version__ = "0.1.0"

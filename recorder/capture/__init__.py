@@ -1,0 +1,1 @@
+"""Socket → spool → queue: what must never wait for the database."""

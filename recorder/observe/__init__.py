@@ -1,0 +1,1 @@
+"""What the recorder says of itself: metrics, health, status."""

@@ -1,0 +1,1 @@
+"""What is missing: continuity of streams, gaps, coverage, refill."""

@@ -1,0 +1,1 @@
+"""Venues we can run ourselves: for the demo, the tests and replay."""

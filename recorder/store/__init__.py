@@ -1,0 +1,1 @@
+"""Queue → hypertable: the writer, the sink, the schema and the local server."""

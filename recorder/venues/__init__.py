@@ -1,0 +1,165 @@
+"""What a venue must be able to say, and where venues are found.
+
+Owns the `Venue` contract and its discovery by scanning this package: a new venue is one new file here, which
+defines a module-level `venue`. A venue is pure: no sockets, queues, clocks or database.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from functools import cache
+from typing import Protocol
+
+from recorder.config import Source
+from recorder.records import Burst, Decoded, Header, Reaction, Streams
+
+
+class Continuity(Enum):
+    """How a channel proves that nothing is missing. See `Rows.seq_from` for what each puts on a line."""
+
+    NUMBERED = "numbered"  # ids run on without holes: first and last id of the record
+    CHAINED = "chained"  # every record names the one before: previous id (-1 in a snapshot) and own id
+    BARS = "bars"  # one record per interval, revised until closed: length of the bar in µs, closed
+    NONE = "none"  # the venue offers no proof
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """One kind of data that a venue offers: a row of the capability table (`recorder venues`)."""
+
+    name: str  # the venue's own name; `*` at the end where a family shares it (candle*)
+    table: str
+    continuity: Continuity
+    path: str  # which connection serves it
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Subscription:
+    """(channel, symbol) asked for on a connection."""
+
+    channel: str
+    symbol: str
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One connection a source needs: `name` becomes part of the feed's name (`okx/public/0`), `path` is added
+    to the endpoint's base URL. `query` may hold secrets and is never logged."""
+
+    name: str
+    path: str
+    subscriptions: tuple[Subscription, ...]
+    query: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One frame to send. `id` is echoed by the venue in refusals where it supports that; `cost` is what it takes
+    from the connection's allowance of operations."""
+
+    payload: bytes
+    subscriptions: tuple[Subscription, ...] = ()
+    id: str = ""
+    cost: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """How a connection is kept alive. `idle_only`: sent only when nothing came for `interval` seconds; otherwise
+    every `interval` seconds. `reply_within`: seconds in which something must come after it, None where the venue
+    never answers heartbeats. `payload` is sent as a text frame."""
+
+    payload: bytes
+    interval: float
+    reply_within: float | None
+    idle_only: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the venue allows. Zero means no such limit. `[[source]] limits = {…}` overrides by field name."""
+
+    connects_per_second: float = 0.0
+    operations_per_hour: int = 0  # per connection: subscribe, unsubscribe, login
+    frames_per_minute: int = 0  # per connection: everything we send, heartbeats included
+    request_bytes: int = 0
+    max_connections: int = 0
+    symbols_per_connection: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """One error code of the venue: what it means in plain words, and the one reaction it has."""
+
+    code: str
+    meaning: str
+    reaction: Reaction
+    counts_as_heartbeat_timeout: bool = False
+
+
+class Decoder(Protocol):
+    """Turns bursts of one feed's run into COPY lines. Pure: equal bursts give equal results."""
+
+    def decode(self, burst: Burst) -> Decoded:
+        """Never raises on venue data: a frame that cannot be decoded becomes `Decoded.poison`."""
+        ...
+
+
+class Venue(Protocol):
+    """Everything the rest of the recorder may know about a venue."""
+
+    name: str
+    title: str
+    endpoints: tuple[str, ...]  # default base URLs, in order of preference
+    rest: str  # default REST base URL
+    channels: tuple[Channel, ...]
+    codes: tuple[Code, ...]  # error codes inside frames, and WebSocket close codes ("close 4004")
+    heartbeat: Heartbeat
+    limits: Limits
+    options: Mapping[str, str]  # option name -> help; the only extra keys a [[source]] of this venue may have
+    secrets: frozenset[str]  # which of the options are secret
+
+    def check(self, source: Source) -> list[str]:
+        """Everything wrong with a source's subscriptions and options, one sentence each with a suggestion."""
+        ...
+
+    def lines(self, source: Source) -> list[Line]:
+        """The connections to make, subscriptions spread over them within the limits. Stable: the same source
+        gives the same names with the same subscriptions."""
+        ...
+
+    def subscribe(self, subscriptions: Sequence[Subscription]) -> list[Request]:
+        """Frames that ask for these, each within `limits.request_bytes`."""
+        ...
+
+    def unsubscribe(self, subscriptions: Sequence[Subscription]) -> list[Request]:
+        """Frames that end these."""
+        ...
+
+    def decoder(self, header: Header, streams: Streams) -> Decoder:
+        """A decoder for the run that `header` describes."""
+        ...
+
+    def channel(self, name: str) -> Channel | None:
+        """The channel that a venue's channel name belongs to (`candle1m` → `candle*`), None if there is none."""
+        ...
+
+    def close_reason(self, code: int, text: str) -> str:
+        """The reason label of `recorder_reconnects_total` for a close frame's code."""
+        ...
+
+
+@cache
+def venues() -> dict[str, Venue]:
+    """Every venue of this package, by name."""
+    found: dict[str, Venue] = {}
+    for info in pkgutil.iter_modules(__path__):
+        venue: Venue = importlib.import_module(f"{__name__}.{info.name}").venue
+        found[venue.name] = venue
+    return dict(sorted(found.items()))
