@@ -1,0 +1,204 @@
+"""Judges every stream in the order of its records: what is missing, what came twice, what cannot be trusted.
+
+Owns the trackers of streams and the breaks of feeds. Pure: no clock, no socket, no database; equal sequences of
+`Decoded` give equal verdicts, which is what makes replay from a checkpoint silent. Runs twice: in each feed, to
+react (`Verdict.broken`), and in the writer, to record (holes, duplicates, suspect records). Never keeps books.
+
+How each kind of channel proves that nothing is missing (`recorder.venues.Continuity`):
+numbered  ids run on; a jump is a range of missing ids, reported after GRACE unless late records fill it; an id the
+          stream already holds is a duplicate (OKX pushes the last trade again on every subscription).
+chained   every record names the one before; anything else breaks the chain: one hole of unknown size, and the
+          records are suspect until the next snapshot.
+bars      a break matters only when a bar was skipped, or the bar it interrupted was never seen closed.
+none      a break of the connection is a hole from the last record before to the first after.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from recorder.quality.trackers import (
+    GRACE,
+    NEVER,
+    Bars,
+    Chained,
+    Hole,
+    Missing,
+    Numbered,
+    Plain,
+    Refit,
+    Tracker,
+    decode_states,
+    encode_states,
+)
+from recorder.records import Closed, Decoded, Rows, Stream, Streams
+from recorder.venues import Continuity as Kind
+
+__all__ = ["GRACE", "Continuity", "Hole", "Missing", "Refit", "Verdict"]
+
+# Which cause a hole gets when several things happened since the stream's last record: the first that applies.
+PRIORITY = ("database_restored", "corrupt", "shed", "recorder_down", "disconnect")
+
+TRACKERS: dict[Kind, type[Tracker]] = {
+    Kind.NUMBERED: Numbered,
+    Kind.CHAINED: Chained,
+    Kind.BARS: Bars,
+    Kind.NONE: Plain,
+}
+
+
+@dataclass(slots=True)
+class Verdict:
+    """What one burst means for continuity. Lines are indexes into the table's `Rows`."""
+
+    drop: dict[str, list[int]] = field(default_factory=dict)  # table -> duplicate lines
+    suspect: dict[str, list[int]] = field(default_factory=dict)  # table -> lines of broken chains
+    holes: list[Hole] = field(default_factory=list)
+    refits: list[Refit] = field(default_factory=list)
+    broken: list[int] = field(default_factory=list)  # streams whose chain broke in this burst
+
+
+@dataclass(slots=True)
+class Breaks:
+    """The interruptions of one feed: `token` changes with each, `causes` says when each cause last struck."""
+
+    run: str
+    token: int
+    causes: dict[str, int] = field(default_factory=dict)
+    pending: set[int] = field(default_factory=set)  # streams with ranges in their grace
+
+    def cause(self, tracker: Tracker, feed: str) -> str:
+        """Why records may be missing since the stream's last one; "" where nothing happened."""
+        if tracker.token == self.token and tracker.feed == feed:
+            return ""
+        since = tracker.token if tracker.feed == feed else NEVER
+        struck = {cause for cause, token in self.causes.items() if token > since} | {tracker.outstanding}
+        return next((cause for cause in PRIORITY if cause in struck), "disconnect")
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """The rows under judgement and where the verdict goes."""
+
+    table: str
+    rows: Rows
+    decoded: Decoded
+    breaks: Breaks
+    verdict: Verdict
+
+
+class Continuity:
+    """The trackers of all streams that one thread sees. `kind` tells how a stream proves itself."""
+
+    def __init__(self, streams: Streams, kind: Callable[[Stream], Kind]) -> None:
+        self._streams = streams
+        self._kind = kind
+        self._trackers: dict[int, Tracker] = {}
+        self._feeds: dict[str, Breaks] = {}
+        self._tokens = 0
+
+    # --- judging ---------------------------------------------------------------------------------------------------
+
+    def observe(self, decoded: Decoded) -> Verdict:
+        """Judge one burst. Must be called in the order of the spool, once for each burst of a feed."""
+        breaks = self._feeds.get(decoded.feed)
+        if breaks is None or breaks.run != decoded.run:
+            breaks = self.interrupt(decoded.feed, decoded.run, "recorder_down")
+        verdict = Verdict()
+        for table, rows in decoded.tables.items():
+            self._judge(_Look(table, rows, decoded, breaks, verdict))
+        for _, control in decoded.control:
+            if isinstance(control, Closed) and control.reason != "shutdown":
+                self.interrupt(decoded.feed, decoded.run, "disconnect")
+        if breaks.pending:
+            self._expire(breaks, decoded.received_at, verdict)
+        return verdict
+
+    def _judge(self, look: _Look) -> None:
+        """The hot loop: a record that follows on costs a look-up and two comparisons."""
+        trackers, rows, feed, token = self._trackers, look.rows, look.decoded.feed, look.breaks.token
+        seq_to, times = rows.seq_to, rows.times
+        for i, (number, first) in enumerate(zip(rows.streams, rows.seq_from, strict=True)):
+            tracker = trackers.get(number) or self._start(number, feed, token)
+            if first == tracker.expected and tracker.token == token:
+                last = seq_to[i]
+                if last is not None:
+                    tracker.expected = last + tracker.step
+                tracker.time = times[i]
+            else:
+                self._irregular(tracker, i, look)
+
+    def _irregular(self, tracker: Tracker, i: int, look: _Look) -> None:
+        rows, breaks, verdict = look.rows, look.breaks, look.verdict
+        feed, received_at = look.decoded.feed, look.decoded.received_at
+        cause = breaks.cause(tracker, feed)
+        found = tracker.irregular(rows.seq_from[i], rows.seq_to[i], rows.times[i], cause, received_at)
+        if found.proof:
+            tracker.token, tracker.feed, tracker.outstanding = breaks.token, feed, ""
+        if found.drop:
+            verdict.drop.setdefault(look.table, []).append(i)
+        if found.suspect:
+            verdict.suspect.setdefault(look.table, []).append(i)
+        if found.broken:
+            verdict.broken.append(tracker.number)
+        verdict.holes += found.holes
+        verdict.refits += found.refits
+        if tracker.pending:
+            breaks.pending.add(tracker.number)
+
+    def _start(self, number: int, feed: str, token: int) -> Tracker:
+        tracker = TRACKERS[self._kind(self._streams[number])](number, feed, token)
+        self._trackers[number] = tracker
+        return tracker
+
+    def _expire(self, breaks: Breaks, received_at: int, verdict: Verdict) -> None:
+        for number in sorted(breaks.pending):
+            tracker = self._trackers[number]
+            verdict.holes += [tracker.report(m, received_at) for m in tracker.pending if m.deadline <= received_at]
+            if not tracker.pending:
+                breaks.pending.discard(number)
+
+    def interrupt(self, feed: str, run: str, cause: str) -> Breaks:
+        """Something that may have cost records happened to a feed: every stream's next record is looked at twice."""
+        breaks = self._feeds.setdefault(feed, Breaks(run, NEVER))
+        breaks.run, breaks.token = run, self._next_token()
+        breaks.causes[cause] = breaks.token
+        return breaks
+
+    # --- state -----------------------------------------------------------------------------------------------------
+
+    def unknown(self, decoded: Decoded) -> list[int]:
+        """The streams of a burst that no tracker knows yet."""
+        seen = self._trackers
+        return sorted({n for rows in decoded.tables.values() for n in rows.streams if n not in seen})
+
+    def base(self, number: int, last: int | None, time: int, closed: bool = True) -> None:
+        """Start a stream from what the database holds: its last record's id (None: no ids) and time."""
+        tracker = self._start(number, "", NEVER)
+        tracker.outstanding = "recorder_down"
+        tracker.rebase(last, time, closed)
+
+    def dump(self, feed: str) -> bytes:
+        """The state of every stream that this feed brought last; equal states give equal bytes."""
+        breaks = self._feeds.get(feed)
+        if breaks is None:
+            return encode_states([])
+        mine = ((n, t) for n, t in sorted(self._trackers.items()) if t.feed == feed)
+        return encode_states(tracker.state(self._streams[n], breaks.cause(tracker, feed)) for n, tracker in mine)
+
+    def load(self, feed: str, run: str, state: bytes) -> None:
+        """Take up a checkpoint. A stream that stands in two of them (it changed its feed) keeps the later state."""
+        breaks = self._feeds[feed] = Breaks(run, self._next_token())
+        for item in decode_states(state):
+            number = self._streams.number(Stream(item.source, item.channel, item.symbol))
+            known = self._trackers.get(number)
+            if known is None or known.time <= item.time:
+                tracker = self._start(number, feed, NEVER if item.cause else breaks.token)
+                tracker.restore(item)
+                if tracker.pending:
+                    breaks.pending.add(number)
+
+    def _next_token(self) -> int:
+        self._tokens += 1
+        return self._tokens

@@ -1,0 +1,349 @@
+"""One tracker per stream: what the stream proves about its own records.
+
+Owns the rules of the four kinds of continuity (see `recorder.quality.continuity`) and the state of a stream as it
+stands in a checkpoint. Pure. Never knows a feed's breaks: whoever calls says why records may be missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import msgspec
+
+from recorder.records import Stream
+
+GRACE = 2_000_000  # µs a missing id may still come late (another line, reordering) before its hole is reported
+RESET_AFTER = 10_000_000  # µs: a lower id this much later than the stream's last record is a renumbering, not a repeat
+REMEMBERED = 256  # reported ranges a stream keeps, so that late records can take their ids out of a gap
+NEVER = -1
+SNAPSHOT = -1  # previous id of a snapshot in a chained channel
+
+
+class _Unset:
+    """The expectation of a tracker that the hot path must not satisfy."""
+
+
+UNSET: Any = _Unset()
+
+
+@dataclass(frozen=True, slots=True)
+class Hole:
+    """Records that are missing from a stream: a row of `gaps`. Times in µs; `missing` None where nobody can know."""
+
+    stream: int
+    cause: str
+    from_time: int
+    to_time: int
+    from_seq: int | None
+    to_seq: int | None
+    missing: int | None
+    detected_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Refit:
+    """A reported hole that a late record shrank, split or filled: `old` goes, `new` comes."""
+
+    old: Hole
+    new: tuple[Hole, ...]
+
+
+class Missing(msgspec.Struct, frozen=True, array_like=True):
+    """A range of ids that did not come. `deadline` 0: already reported."""
+
+    first: int
+    last: int
+    from_time: int
+    to_time: int
+    cause: str
+    deadline: int
+    detected_at: int = 0
+
+
+class TrackerState(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
+    """A stream in a checkpoint. `cause`: an interruption since its last record, "" if none."""
+
+    source: str
+    channel: str
+    symbol: str
+    expected: int | None
+    time: int
+    last_from: int | None = None
+    fresh: bool = False
+    flag: bool = False
+    cause: str = ""
+    ranges: tuple[Missing, ...] = ()
+
+
+def encode_states(states: Iterable[TrackerState]) -> bytes:
+    """A checkpoint's `state` column."""
+    return msgspec.msgpack.encode(list(states))
+
+
+def decode_states(state: bytes) -> list[TrackerState]:
+    """The streams of a checkpoint; raises `msgspec.MsgspecError` on a state that is none."""
+    return msgspec.msgpack.decode(state, type=list[TrackerState])
+
+
+@dataclass(slots=True)
+class Found:
+    """What a record that does not simply follow on turned out to be. Without `proof` an interruption before it stays
+    open: the record says nothing about what may be missing."""
+
+    proof: bool = True
+    drop: bool = False
+    suspect: bool = False
+    broken: bool = False
+    holes: list[Hole] = field(default_factory=list)
+    refits: list[Refit] = field(default_factory=list)
+
+
+class Tracker:
+    """What all kinds share. `expected`: what `seq_from` of the next record must be; `token`: the feed's last break
+    that this stream has seen; `outstanding`: a cause carried over from a checkpoint or the database."""
+
+    __slots__ = ("expected", "feed", "flag", "last_from", "number", "outstanding", "ranges", "time", "token")
+    step = 0
+
+    def __init__(self, number: int, feed: str, token: int) -> None:
+        self.number = number
+        self.feed = feed
+        self.token = token
+        self.expected: Any = UNSET
+        self.time = NEVER
+        self.last_from: int | None = None
+        self.flag = False
+        self.outstanding = ""
+        self.ranges: list[Missing] = []
+
+    @property
+    def fresh(self) -> bool:
+        """No record has come yet."""
+        return self.time == NEVER
+
+    @property
+    def pending(self) -> list[Missing]:
+        """Ranges whose grace has not passed."""
+        return [m for m in self.ranges if m.deadline]
+
+    def irregular(self, first: int | None, last: int | None, time: int, cause: str, received_at: int) -> Found:
+        """Judge a record that the hot path could not; `cause` is "" where the feed was not interrupted."""
+        raise NotImplementedError
+
+    def rebase(self, last: int | None, time: int, closed: bool) -> None:
+        """Take the stream up from its last stored record."""
+        raise NotImplementedError
+
+    def report(self, missing: Missing, received_at: int) -> Hole:
+        """The grace of a range has passed: remember it as reported and make its hole."""
+        self.ranges.remove(missing)
+        reported = msgspec.structs.replace(missing, deadline=0, detected_at=received_at)
+        self.ranges.append(reported)
+        done = [m for m in self.ranges if not m.deadline]
+        if len(done) > REMEMBERED:
+            self.ranges.remove(done[0])
+        return self._hole_of(reported)
+
+    def _hole_of(self, missing: Missing) -> Hole:
+        return Hole(
+            self.number,
+            missing.cause,
+            missing.from_time,
+            missing.to_time,
+            missing.first,
+            missing.last,
+            missing.last - missing.first + 1,
+            missing.detected_at,
+        )
+
+    def _unknown(self, cause: str, time: int, received_at: int) -> Hole:
+        return Hole(self.number, cause, self.time, time, None, None, None, received_at)
+
+    def state(self, stream: Stream, cause: str) -> TrackerState:
+        """The tracker as it goes into a checkpoint."""
+        return TrackerState(
+            source=stream.source,
+            channel=stream.channel,
+            symbol=stream.symbol,
+            expected=None if self.expected is UNSET else self.expected,
+            time=self.time,
+            last_from=self.last_from,
+            fresh=self.expected is UNSET,
+            flag=self.flag,
+            cause=cause,
+            ranges=tuple(self.ranges),
+        )
+
+    def restore(self, state: TrackerState) -> None:
+        """Become what the checkpoint says."""
+        self.expected = UNSET if state.fresh else state.expected
+        self.time = state.time
+        self.last_from = state.last_from
+        self.flag = state.flag
+        self.outstanding = state.cause
+        self.ranges = list(state.ranges)
+
+
+class Plain(Tracker):
+    """The venue offers no proof: an interruption is a hole from the last record before to the first after."""
+
+    __slots__ = ()
+
+    def irregular(self, first: int | None, last: int | None, time: int, cause: str, received_at: int) -> Found:
+        found = Found()
+        if cause and not self.fresh:
+            found.holes.append(self._unknown(cause, time, received_at))
+        self.expected, self.time = first, time
+        return found
+
+    def rebase(self, last: int | None, time: int, closed: bool) -> None:
+        self.expected, self.time = None, time
+
+
+class Numbered(Tracker):
+    """Ids run on: first and last id of each record."""
+
+    __slots__ = ()
+    step = 1
+
+    def irregular(self, first: int | None, last: int | None, time: int, cause: str, received_at: int) -> Found:
+        found = Found()
+        if first is None or last is None or self.expected is UNSET or self.expected is None:
+            if cause and not self.fresh:
+                found.holes.append(self._unknown(cause, time, received_at))
+            self._follow(None if last is None else last + 1, time)
+        elif last < self.expected:
+            self._old(first, last, time, received_at, found)
+        else:
+            if first > self.expected:
+                deadline = received_at + GRACE
+                lost = Missing(self.expected, first - 1, self.time, time, cause or "sequence", deadline)
+                self.ranges.append(lost)
+            self._follow(last + 1, time)
+        return found
+
+    def _follow(self, expected: int | None, time: int) -> None:
+        self.expected, self.time = expected, time
+
+    def _old(self, first: int, last: int, time: int, received_at: int, found: Found) -> None:
+        """An id below the expected one: late, repeated, or the venue numbers anew."""
+        hit = next((m for m in self.ranges if m.first <= last and first <= m.last), None)
+        if hit is not None:
+            self._fill(hit, first, last, time, found)
+        elif time > self.time + RESET_AFTER:
+            hole = self._unknown("reset", time, received_at)
+            found.holes.append(replace(hole, from_seq=self.expected - 1, to_seq=first))
+            self.ranges.clear()
+            self._follow(last + 1, time)
+        else:
+            found.drop = True
+            found.proof = last == self.expected - 1
+
+    def _fill(self, hit: Missing, first: int, last: int, time: int, found: Found) -> None:
+        """A late record: what is left of the range stays missing, closer around the record."""
+        at = min(max(time, hit.from_time), hit.to_time)
+        left: list[Missing] = []
+        if hit.first < first:
+            left.append(msgspec.structs.replace(hit, last=first - 1, to_time=at))
+        if last < hit.last:
+            left.append(msgspec.structs.replace(hit, first=last + 1, from_time=at))
+        place = self.ranges.index(hit)
+        self.ranges[place : place + 1] = left
+        if not hit.deadline:
+            found.refits.append(Refit(self._hole_of(hit), tuple(self._hole_of(m) for m in left)))
+
+    def rebase(self, last: int | None, time: int, closed: bool) -> None:
+        self.expected, self.time = None if last is None else last + 1, time
+
+
+class Chained(Tracker):
+    """Every record names the one before. While `flag` is set the chain is broken and records are suspect; the true
+    last id then stands in `last_from`, and `expected` is kept out of the hot path's reach."""
+
+    __slots__ = ()
+
+    def irregular(self, first: int | None, last: int | None, time: int, cause: str, received_at: int) -> Found:
+        found = Found()
+        if first is None or last is None:
+            self._unchained(time, cause, received_at, found)
+        elif first == SNAPSHOT:
+            self._snapshot(last, time, cause, received_at, found)
+        elif last == self._known() and first != last:
+            found.drop = True
+            found.proof = False
+        elif first != self._known():
+            self._broken(first, last, time, cause, received_at, found)
+        else:
+            self._set(last)
+        if not found.drop:
+            self.time = time
+        found.suspect = self.flag and not found.drop
+        return found
+
+    def _known(self) -> int | None:
+        """The last id that the chain holds."""
+        return self.last_from if self.flag or self.expected is UNSET else self.expected
+
+    def _set(self, last: int | None) -> None:
+        self.last_from = last if self.flag else None
+        self.expected = UNSET if self.flag else last
+
+    def _unchained(self, time: int, cause: str, received_at: int, found: Found) -> None:
+        """Recordings of 2021 and 2022 carry no ids: then nothing can be proven."""
+        if cause and not self.fresh:
+            found.holes.append(self._unknown(cause, time, received_at))
+        self.flag = False
+        self._set(None)
+
+    def _snapshot(self, last: int, time: int, cause: str, received_at: int, found: Found) -> None:
+        """A snapshot mends the chain; unless nothing changed since the last record, what lies between is missing."""
+        if not self.fresh and self._known() != last:
+            hole = self._unknown(cause or "sequence", time, received_at)
+            found.holes.append(replace(hole, from_seq=self._known(), to_seq=last))
+        self.flag = False
+        self._set(last)
+
+    def _broken(self, first: int, last: int, time: int, cause: str, received_at: int, found: Found) -> None:
+        """Not the successor of what we hold: one hole of unknown size, and suspect until the next snapshot."""
+        found.broken = True
+        if not self.fresh:
+            hole = self._unknown(cause or "sequence", time, received_at)
+            found.holes.append(replace(hole, from_seq=self._known(), to_seq=last))
+        self.flag = True
+        self._set(last)
+
+    def rebase(self, last: int | None, time: int, closed: bool) -> None:
+        self.flag = False
+        self.time = time
+        self._set(last)
+
+
+class Bars(Tracker):
+    """One record per interval, revised until it is closed. `seq_from` is the bar's length in µs (0 unknown), `seq_to`
+    1 when closed; `flag`: the newest bar was seen closed. Never on the hot path: bars are few."""
+
+    __slots__ = ()
+
+    def irregular(self, first: int | None, last: int | None, time: int, cause: str, received_at: int) -> Found:
+        found = Found()
+        closed, length = bool(last), first or 0
+        if time > self.time:
+            if cause and not self.fresh:
+                self._skipped(time, length, cause, received_at, found)
+            self.time, self.flag = time, closed
+        elif time == self.time:
+            self.flag = self.flag or closed
+        return found
+
+    def _skipped(self, time: int, length: int, cause: str, received_at: int, found: Found) -> None:
+        """Bars between the newest one and this; the interrupted one counts unless it was seen closed."""
+        unseen = (time - self.time) // length - 1 if length else None
+        if self.flag and unseen == 0:
+            return
+        missing = None if unseen is None else unseen + (not self.flag)
+        found.holes.append(replace(self._unknown(cause, time, received_at), missing=missing))
+
+    def rebase(self, last: int | None, time: int, closed: bool) -> None:
+        self.time, self.flag = time, closed
