@@ -155,6 +155,7 @@ class Metrics:
         self._quality()
         self._gauges = ScrapeGauges(self._counter("recorder_scrape_errors", "Gauges that could not be read", "metric"))
         self.registry.register(self._gauges)
+        self.page_errors = self._counter("recorder_http_errors", "Pages of the HTTP port that failed")
         self.watch("recorder_build_info", lambda: {(__version__, platform.python_version()): 1.0})
         for source, channels in (sources or {}).items():
             self.add_source(source, channels, (codes or {}).get(source, ()))
