@@ -82,6 +82,7 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     coalesce: float = 0.002
     refill: bool = True
     limits: dict[str, int] = {}
+    sessions: str = ""
     options: dict[str, str] = {}
     subscribe: tuple[Subscribe, ...] = ()
 

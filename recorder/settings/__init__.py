@@ -1,0 +1,1 @@
+"""How the configuration file is read, table by table. The door is `recorder.configfile`. Never starts anything."""
