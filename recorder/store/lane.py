@@ -1,0 +1,135 @@
+"""One feed as the writer sees it: where it stands, and where its next bursts come from.
+
+Owns the cursor of a feed (what is prepared) and its position (what the database holds). Never commits anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from recorder.capture.feedstate import FeedState
+from recorder.capture.spoolreader import Lost, RunInfo, SpoolReader
+from recorder.records import Decoded, Header
+from recorder.store.flush import Move, Position
+from recorder.venues import Decoder
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Where a feed begins after a look at its position and its spool. `cause`: what the difference has cost."""
+
+    run: str
+    next: int
+    cause: str = ""
+
+
+def ordinal(run: str) -> int:
+    """The count of a run: `7-3f9c2a1b` → 7."""
+    head = run.partition("-")[0]
+    return int(head) if head.isdigit() else 0
+
+
+def where_to_start(position: Position | None, runs: list[RunInfo]) -> Start:
+    """Resume (design 2.4): from the position where the spool holds it, else from the oldest frame held."""
+    oldest = runs[0]
+    if position is None:
+        return Start(oldest.run, oldest.first)
+    for run in runs:
+        if run.run == position.run:
+            lost = position.next < run.first
+            return Start(run.run, max(position.next, run.first), "database_restored" if lost else "")
+    header = oldest.header
+    if header.previous_run == position.run and oldest.first == 0 and position.next >= header.previous_next:
+        return Start(oldest.run, 0)
+    return Start(oldest.run, oldest.first, _why(position, oldest))
+
+
+def _why(position: Position, oldest: RunInfo) -> str:
+    """A run before all that we hold: the database is older than `keep`. Any other: the spool was replaced."""
+    return "database_restored" if ordinal(position.run) < oldest.ordinal else "recorder_down"
+
+
+@dataclass(slots=True)
+class Lane:
+    """A feed's cursor. `state` is None for a feed that only its spool still knows (renamed or removed source)."""
+
+    feed: str
+    source: str
+    reader: SpoolReader
+    state: FeedState | None
+    make_decoder: Callable[[Header], Decoder]
+    position: Position | None = None
+    run: str = ""
+    next: int = 0
+    watermark: int = 0
+    parked: str = ""
+    checkpointed: tuple[str, int] = ("", -1)
+    waits_for: list[Lane] = field(default_factory=list)
+    _decoder: tuple[str, Decoder] | None = None
+
+    # --- where it stands -------------------------------------------------------------------------------------------
+
+    def seek(self, run: str, n: int) -> None:
+        """Put the cursor somewhere."""
+        self.run, self.next = run, n
+
+    def move(self) -> Move | None:
+        """From the position to the cursor; None where they are the same."""
+        at = self.position
+        if at is None or (at.run, at.next) == (self.run, self.next):
+            return None
+        return Move(self.feed, at.run, at.next, self.run, self.next, self.watermark)
+
+    def committed(self) -> None:
+        """The flush that holds everything up to the cursor is in the database."""
+        if self.position is not None:
+            self.position = Position(self.feed, self.run, self.next, self.position.epoch)
+        if self.state is not None:
+            self.state.committed(self.run, self.next)
+
+    @property
+    def blocked(self) -> bool:
+        """It may not run: parked, or an older feed of the same source has to be drained first."""
+        return bool(self.parked) or any(not lane.drained for lane in self.waits_for)
+
+    @property
+    def drained(self) -> bool:
+        """A feed without a thread whose spool is committed to its end."""
+        return self.state is None and not self.parked and self.reader.at_end(self.run, self.next)
+
+    @property
+    def behind(self) -> bool:
+        """The queue does not hold what comes next; the spool does."""
+        if self.state is None:
+            return not self.drained
+        return not self.state.catch_up(self.run, self.next)
+
+    # --- what comes next -------------------------------------------------------------------------------------------
+
+    def takes(self, decoded: Decoded) -> bool:
+        """Whether a burst from the queue is the next one; the cursor then stands behind it."""
+        if self.blocked or decoded.run != self.run or decoded.first != self.next:
+            return False
+        self.next, self.watermark = decoded.next, decoded.received_at
+        return True
+
+    def read(self, max_bytes: int) -> list[Decoded | Lost]:
+        """The next slice of the spool, decoded with the same code, lost ranges in their places."""
+        piece = self.reader.read(self.run, self.next, max_bytes)
+        decoder = self.decoder(piece.header)
+        items: list[Decoded | Lost] = [decoder.decode(burst) for burst in piece.bursts]
+        items += piece.lost
+        items.sort(key=lambda item: item.first)
+        self.next = piece.next
+        if piece.bursts:
+            self.watermark = piece.bursts[-1].received_at
+        if piece.end_of_run and piece.next_run is not None and not piece.bursts:
+            self.seek(piece.next_run, 0)
+        return items
+
+    def decoder(self, header: Header) -> Decoder:
+        """The decoder of a run; made once."""
+        if self._decoder is None or self._decoder[0] != header.run:
+            self._decoder = header.run, self.make_decoder(header)
+        return self._decoder[1]

@@ -1,0 +1,289 @@
+"""Turns decoded bursts into a flush: continuity judges, duplicates go, suspect lines are marked, control records
+become statements.
+
+Owns the continuity of record and what is counted once a flush is committed. Never touches the database: what it
+must know of it (`base`) is asked through a function it is given. A flush is prepared once; its retries change nothing.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from recorder.capture.spoolreader import Lost
+from recorder.observe.metrics import Metrics
+from recorder.quality.continuity import Continuity, Hole, Verdict
+from recorder.quality.trackers import decode_states
+from recorder.records import (
+    Acknowledged,
+    Alive,
+    Closed,
+    Control,
+    Decoded,
+    Ended,
+    Failed,
+    Opened,
+    Rejected,
+    Rows,
+    Stream,
+    Streams,
+    Subscribed,
+)
+from recorder.store.flush import Flush, Params, Part
+from recorder.store.lane import Lane
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+QUARANTINE_PER_BURST = 1000  # raw copies; the spool holds the rest
+
+
+def moment(us: int) -> datetime:
+    """Microseconds as a parameter of type timestamptz."""
+    return EPOCH + timedelta(microseconds=us)
+
+
+def clean(text: str) -> str:
+    """A venue's words as PostgreSQL can hold them: no NUL, no lone surrogates."""
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode("utf-8")
+
+
+@dataclass(slots=True)
+class Tally:
+    """What the metrics get when the flush is committed, not before."""
+
+    rows: Counter[str] = field(default_factory=Counter)
+    duplicates: Counter[tuple[str, str]] = field(default_factory=Counter)
+    gaps: Counter[tuple[str, str]] = field(default_factory=Counter)
+    gap_seconds: Counter[tuple[str, str]] = field(default_factory=Counter)
+    quarantined: Counter[tuple[str, str]] = field(default_factory=Counter)
+
+    def publish(self, metrics: Metrics) -> None:
+        """Count it."""
+        for table, n in self.rows.items():
+            metrics.rows_committed(table).inc(n)
+        for family, counts in (
+            (metrics.duplicates, self.duplicates),
+            (metrics.gaps, self.gaps),
+            (metrics.gap_seconds, self.gap_seconds),
+            (metrics.quarantined, self.quarantined),
+        ):
+            for labels, n in counts.items():
+                family(*labels).inc(n)
+
+
+class Preparation:
+    """One flush in the making."""
+
+    def __init__(self, flush: Flush, tally: Tally) -> None:
+        self.flush = flush
+        self.tally = tally
+        self.bytes = 0
+
+    def say(self, query: str, *params: Any) -> None:
+        """Add a row to a statement; equal neighbours are sent together."""
+        statements = self.flush.statements
+        if statements and statements[-1][0] == query:
+            statements[-1][1].append(params)
+        else:
+            rows: list[Params] = [params]
+            statements.append((query, rows))
+
+
+@dataclass(frozen=True, slots=True)
+class LastRecord:
+    """What the database holds of a stream: its newest record. `last`: its last id, None where there are none."""
+
+    time: int
+    last: int | None
+    closed: bool
+
+
+class Preparer:
+    """Prepares flushes in the committed order. `last_record` asks the database for a stream's newest record; only
+    for streams that the database knows and no checkpoint told of (a new data directory, a stale checkpoint)."""
+
+    def __init__(
+        self,
+        recorder_id: str,
+        streams: Streams,
+        make_continuity: Callable[[], Continuity],
+        last_record: Callable[[Stream], LastRecord | None],
+        metrics: Metrics,
+    ) -> None:
+        self.metrics = metrics
+        self.streams = streams
+        self.continuity = make_continuity()
+        self._recorder_id = recorder_id
+        self._make_continuity = make_continuity
+        self._last_record = last_record
+        self._stored: set[Stream] = set()
+        self._met: set[Stream] = set()
+
+    def forget(self) -> None:
+        """Start anew: the database is not where we left it."""
+        self.continuity = self._make_continuity()
+        self._stored, self._met = set(), set()
+
+    def know(self, streams: set[Stream]) -> None:
+        """The streams that the database has rows of."""
+        self._stored |= streams
+
+    def rebase(self, state: bytes) -> None:
+        """A stale checkpoint tells which streams there are; where they stand, the database knows."""
+        for item in decode_states(state):
+            self._base(Stream(item.source, item.channel, item.symbol))
+
+    def checkpoint(self, to: Preparation, lane: Lane) -> None:
+        """Put the continuity of a feed into the flush that moves its position to the cursor."""
+        state = self.continuity.dump(lane.feed)
+        to.say("upsert_checkpoint", self._recorder_id, lane.feed, lane.run, lane.next, state)
+        lane.checkpointed = (lane.run, lane.next)
+
+    def _lost(self, to: Preparation, lane: Lane, lost: Lost) -> None:
+        """Frames that the spool can no longer give: an event, and the cause of the holes that follow."""
+        self.continuity.interrupt(lane.feed, lane.run, "corrupt")
+        at = moment(lane.watermark)
+        message = f"frames {lost.first} to {lost.next - 1} of run {lane.run}: {lost.reason}"
+        to.say("insert_event", at, lane.source, lane.feed, "spool", "corrupt", clean(message))
+
+    def replay(self, decoded: Decoded) -> None:
+        """A burst that is committed already: continuity must know it, nobody else."""
+        self.continuity.observe(decoded)
+
+    def meet(self, to: Preparation, bursts: list[Decoded]) -> None:
+        """Streams that nobody here knows: from the database, or new. Reads the database, so it may be tried again."""
+        for decoded in bursts:
+            for number in self.continuity.unknown(decoded):
+                self._meet(to, self.streams[number], decoded)
+
+    def _meet(self, to: Preparation, stream: Stream, decoded: Decoded) -> None:
+        if stream in self._met:
+            return
+        if stream in self._stored:
+            self._base(stream)
+        else:
+            first = min(t for rows in decoded.tables.values() for t in rows.times)
+            to.say("insert_stream", stream.source, stream.channel, stream.symbol, moment(first))
+        self._met.add(stream)
+
+    def add(self, to: Preparation, lane: Lane, item: Decoded | Lost) -> None:
+        """Put a burst into the flush, or the fact that one is lost."""
+        if isinstance(item, Decoded):
+            self._add(to, lane.source, item)
+        else:
+            self._lost(to, lane, item)
+
+    def _add(self, to: Preparation, source: str, decoded: Decoded) -> None:
+        verdict = self.continuity.observe(decoded)
+        for table, rows in decoded.tables.items():
+            self._rows(to, table, amend(table, rows, verdict), decoded)
+        self._count_duplicates(to, decoded, verdict)
+        for hole in verdict.holes:
+            self._hole(to, hole)
+        for refit in verdict.refits:
+            self._refit(to, refit.old, refit.new)
+        for _, control in decoded.control:
+            self._control(to, source, decoded, control)
+        self._events(to, source, decoded)
+
+    def _base(self, stream: Stream) -> None:
+        last = self._last_record(stream)
+        if last is not None:
+            self.continuity.base(self.streams.number(stream), last.last, last.time, last.closed)
+
+    def _rows(self, to: Preparation, table: str, rows: Rows, decoded: Decoded) -> None:
+        if rows.count:
+            to.flush.parts.setdefault(table, []).append(Part(decoded.feed, decoded.run, rows))
+            to.tally.rows[table] += rows.count
+            to.bytes += len(rows.data)
+
+    def _count_duplicates(self, to: Preparation, decoded: Decoded, verdict: Verdict) -> None:
+        for table, lines in verdict.drop.items():
+            for i in lines:
+                stream = self.streams[decoded.tables[table].streams[i]]
+                to.tally.duplicates[stream.source, stream.channel] += 1
+
+    def _hole(self, to: Preparation, hole: Hole, *, counted: bool = True) -> None:
+        stream = self.streams[hole.stream]
+        to.say(
+            "insert_gap",
+            *(stream.source, stream.channel, stream.symbol, moment(hole.from_time), moment(hole.to_time)),
+            *(hole.from_seq, hole.to_seq, hole.missing, hole.cause, "open", moment(hole.detected_at)),
+            moment(hole.detected_at),
+        )
+        if counted:
+            to.tally.gaps[stream.source, hole.cause] += 1
+            seconds = max(0, hole.to_time - hole.from_time) / 1e6
+            to.tally.gap_seconds[stream.source, hole.cause] += seconds  # type: ignore[assignment]
+
+    def _refit(self, to: Preparation, old: Hole, new: tuple[Hole, ...]) -> None:
+        stream = self.streams[old.stream]
+        to.say("delete_gap", stream.source, stream.channel, stream.symbol, old.from_seq, old.to_seq)
+        for hole in new:
+            self._hole(to, hole, counted=False)
+
+    def _events(self, to: Preparation, source: str, decoded: Decoded) -> None:
+        at = moment(decoded.received_at)
+        for event in decoded.events:
+            to.say("insert_event", at, source, decoded.feed, event.code, event.action, clean(event.message))
+        for poison in decoded.poison[:QUARANTINE_PER_BURST]:
+            frame = f"{decoded.run}/{poison.frame}"
+            to.say("insert_quarantine", at, source, decoded.feed, frame, poison.reason, poison.raw)
+        for poison in decoded.poison:
+            to.tally.quarantined[source, poison.reason] += 1
+
+    def _control(self, to: Preparation, source: str, decoded: Decoded, control: Control) -> None:
+        """What the feed said of itself, as rows of connections, subscriptions and venue_events."""
+        at, feed = moment(decoded.received_at), decoded.feed
+        match control:
+            case Opened():
+                to.say("open_connection", source, feed, control.endpoint, at)
+            case Closed():
+                code, frames, rtt = control.code, control.frames, control.rtt_ms
+                to.say("close_connection", at, control.reason, code, frames, rtt, source, feed)
+                to.say("end_feed_subscriptions", at, source, feed)
+                if control.reason != "shutdown":
+                    self._event(to, decoded, source, control.code or control.reason, control.message)
+            case Failed():
+                self._event(to, decoded, source, control.code or control.reason, control.message)
+            case Subscribed():
+                for channel, symbol in control.streams:
+                    to.say("open_subscription", source, feed, channel, symbol, at)
+            case Acknowledged():
+                to.say("set_subscription", "accepted", source, control.channel, control.symbol)
+            case Rejected():
+                to.say("end_subscription", "rejected", at, source, control.channel, control.symbol)
+            case Ended():
+                to.say("end_subscription", "ended", at, source, control.channel, control.symbol)
+            case Alive():
+                pass
+
+    @staticmethod
+    def _event(to: Preparation, decoded: Decoded, source: str, code: str, message: str) -> None:
+        to.say("insert_event", moment(decoded.received_at), source, decoded.feed, code, "retry", clean(message))
+
+
+def amend(table: str, rows: Rows, verdict: Verdict) -> Rows:
+    """The rows without duplicates, lines of broken chains marked. Rare: most bursts pass through untouched."""
+    drop, suspect = set(verdict.drop.get(table, ())), set(verdict.suspect.get(table, ()))
+    if not drop and not suspect:
+        return rows
+    lines = rows.data.split(b"\n")
+    keep = [i for i in range(rows.count) if i not in drop]
+    kept = [_suspect(lines[i]) if i in suspect else lines[i] for i in keep]
+    return Rows(
+        b"".join(line + b"\n" for line in kept),
+        [rows.streams[i] for i in keep],
+        [rows.seq_from[i] for i in keep],
+        [rows.seq_to[i] for i in keep],
+        [rows.times[i] for i in keep],
+        [rows.frames[i] for i in keep],
+    )
+
+
+def _suspect(line: bytes) -> bytes:
+    """`integrity` is the last column but one of books."""
+    head, _, origin = line.rsplit(b"\t", 2)
+    return head + b"\tsuspect\t" + origin

@@ -1,0 +1,89 @@
+"""Brings the writer to where the database stands: at start, after a restore, when positions moved under it.
+
+Owns the decision where each feed begins (design 2.4) and the silent replay from checkpoint to position. Never emits
+a row itself: what was lost becomes the cause of the holes that the next records show.
+"""
+
+from __future__ import annotations
+
+from loguru import logger
+
+from recorder.records import Stream
+from recorder.store.flush import Position
+from recorder.store.lane import Lane, Start, where_to_start
+from recorder.store.prepare import Preparer
+from recorder.store.sink import Sink
+
+REPLAY_BYTES = 4 << 20
+
+
+class Resume:
+    """Everything between a (new) connection and the first flush."""
+
+    def __init__(self, sink: Sink, preparer: Preparer) -> None:
+        self._sink = sink
+        self._preparer = preparer
+
+    def run(self, lanes: list[Lane]) -> None:
+        """Connect, take the positions over, restore continuity, place every cursor."""
+        self._sink.connect()
+        found = self._sink.positions()
+        starts = {lane.feed: s for lane in lanes if not lane.parked and (s := self._start(lane, found)) is not None}
+        wanted = {feed: (start.run, start.next) for feed, start in starts.items()}
+        positions = self._sink.take_over(wanted)
+        self._preparer.forget()
+        self._preparer.know({Stream(*row) for row in self._sink.rows("streams", ())})
+        checkpoints = {row[0]: row for row in self._sink.rows("checkpoints", (self._sink.recorder_id,))}
+        for lane in lanes:
+            if lane.feed in starts and lane.feed in positions:
+                self._place(lane, positions[lane.feed], starts[lane.feed], checkpoints.get(lane.feed))
+
+    def _start(self, lane: Lane, found: dict[str, Position]) -> Start | None:
+        runs = lane.reader.runs()
+        if not runs:
+            return None
+        start = where_to_start(found.get(lane.feed), runs)
+        if start.cause:
+            at = found.get(lane.feed)
+            logger.bind(event="resume.lost").warning(
+                "{}: position {} is not in the spool; going on at {}/{} ({})",
+                *(lane.feed, f"{at.run}/{at.next}" if at else "none", start.run, start.next, start.cause),
+            )
+        return start
+
+    def _place(
+        self, lane: Lane, position: Position, start: Start, checkpoint: tuple[str, str, int, bytes, bool] | None
+    ) -> None:
+        lane.position = position
+        lane.seek(position.run, position.next)
+        if checkpoint is not None:
+            _, run, n, state, stale = checkpoint
+            if stale:
+                self._preparer.rebase(state)
+            else:
+                self._preparer.continuity.load(lane.feed, run, state)
+                self._replay(lane, run, n, (start.run, start.next) if start.cause else (position.run, position.next))
+        lane.checkpointed = ("", -1)
+        if start.cause:
+            self._preparer.continuity.interrupt(lane.feed, start.run, start.cause)
+        lane.seek(start.run, start.next)
+        if lane.state is not None:
+            lane.state.fall_behind()
+            lane.state.resumed(lane.run, lane.next)
+
+    def _replay(self, lane: Lane, run: str, n: int, until: tuple[str, int]) -> None:
+        """What was committed since the checkpoint: continuity reads it again, nobody else hears of it."""
+        known = {info.run for info in lane.reader.runs()}
+        while (run, n) != until and run in known:
+            piece = lane.reader.read(run, n, REPLAY_BYTES)
+            decoder = lane.decoder(piece.header)
+            for burst in piece.bursts:
+                if run == until[0] and burst.first >= until[1]:
+                    return
+                self._preparer.replay(decoder.decode(burst))
+            if piece.bursts:
+                n = piece.next
+            elif piece.end_of_run and piece.next_run is not None:
+                run, n = piece.next_run, 0
+            else:
+                return

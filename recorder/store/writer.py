@@ -1,0 +1,257 @@
+"""The one thread that writes: queue and spool in, transactions out.
+
+Owns the lanes, the order of flushes and the retry of the flush in hand. Receiving never waits for it; it waits for
+the database as long as that takes. Never decides what a record means (prepare), nor how a transaction is made (sink).
+
+One turn: take what the queue holds until the oldest record is `flush_age` old or `flush_rows` wait, commit that, then
+one slice of one feed that is behind. So live feeds are flushed between slices of a backlog.
+"""
+
+from __future__ import annotations
+
+import queue
+import random
+import threading
+import time
+from collections.abc import Callable
+
+from loguru import logger
+
+from recorder.capture.spoolreader import Lost
+from recorder.config import Database
+from recorder.errors import SinkUnavailable
+from recorder.failpoint import fail_point
+from recorder.observe.health import Beats
+from recorder.records import Decoded, now_us
+from recorder.store.flush import Flush
+from recorder.store.lane import Lane
+from recorder.store.prepare import Preparation, Preparer, Tally
+from recorder.store.resume import Resume
+from recorder.store.sink import Fenced, PositionMoved, Quarantined, Sink
+
+Work = tuple[Lane, Decoded | Lost]
+
+SLICE_BYTES = 1 << 20  # raw bytes of one slice: ~6 000 trades, one transaction of ~20 ms
+CHECKPOINT_SECONDS = 10.0
+RETRY_CAP = 30.0  # full jitter (reliability: backoff)
+IDLE = 0.05  # the longest wait for the first item; also how soon a feed that fell behind is noticed
+
+
+class Writer(threading.Thread):
+    """Thread `writer`. `stop()` lets it commit what fits and ends it; `database` says in a sentence how it stands."""
+
+    def __init__(
+        self,
+        lanes: list[Lane],
+        items: queue.Queue[Decoded],
+        sink: Sink,
+        preparer: Preparer,
+        limits: Database,
+        beats: Beats,
+    ) -> None:
+        super().__init__(name="writer")
+        self.lanes = {lane.feed: lane for lane in lanes}
+        self.database = "not connected yet"
+        self.fault: BaseException | None = None
+        self.committed_at: float | None = None
+        self._items = items
+        self._sink = sink
+        self._preparer = preparer
+        self._limits = limits
+        self._beats = beats
+        self._resume = Resume(sink, preparer)
+        self._resumed = False
+        self._stopping = threading.Event()
+        self._deadline = float("inf")
+        self._checkpoint_at = 0.0
+        self._round = 0
+        self._committed_now = False
+        beats.register(self.name)
+
+    # --- life ------------------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Until stopped; whatever ends it otherwise is kept in `fault` for the supervisor."""
+        try:
+            while not self._done():
+                self.turn()
+            self._checkpoint_all()
+        except BaseException as fault:  # noqa: BLE001 - the top of a thread: the supervisor names it and stops
+            self.fault = fault
+        finally:
+            self._beats.forget(self.name)
+
+    def stop(self, within: float) -> None:
+        """Commit what fits within so many seconds, then end."""
+        self._deadline = time.monotonic() + within
+        self._stopping.set()
+
+    def _done(self) -> bool:
+        if not self._stopping.is_set():
+            return False
+        if time.monotonic() > self._deadline or not self._resumed:
+            return True
+        return self._items.empty() and all(lane.blocked or not lane.behind for lane in self.lanes.values())
+
+    # --- one turn --------------------------------------------------------------------------------------------------
+
+    def turn(self) -> None:
+        """Take, commit, catch up."""
+        self._beats.beat(self.name)
+        if not self._resumed and not self._take_over():
+            return
+        behind = [lane for lane in self.lanes.values() if not lane.blocked and lane.behind]
+        taken = self._take(0.0 if behind else IDLE)
+        if taken:
+            self._commit(taken)
+        if behind and self._resumed:
+            self._round += 1
+            self._catch_up(behind[self._round % len(behind)])
+
+    def _take_over(self) -> bool:
+        """Connect, own the positions, bring continuity to where they stand."""
+        lanes = list(self.lanes.values())
+        self._resumed = self._attempt(lambda: self._resume.run(lanes))
+        return self._resumed
+
+    def _take(self, wait: float) -> list[Work]:
+        """Items in order, until the oldest is `flush_age` old or enough rows wait. Items that are not their lane's
+        next are let go: the spool holds them."""
+        taken: list[Work] = []
+        rows = 0
+        until = time.monotonic() + wait
+        while rows < self._limits.flush_rows and not (self._stopping.is_set() and self._items.empty()):
+            try:
+                left = until - time.monotonic()
+                decoded = self._items.get(timeout=left) if left > 0 else self._items.get_nowait()
+            except queue.Empty:
+                break
+            lane = self.lanes[decoded.feed]
+            if self._fits(lane, decoded):
+                if not taken:
+                    age = max(0.0, (now_us() - decoded.received_at) / 1e6)
+                    until = time.monotonic() + max(0.0, self._limits.flush_age - age)
+                taken.append((lane, decoded))
+                rows += decoded.rows
+        return taken
+
+    @staticmethod
+    def _fits(lane: Lane, decoded: Decoded) -> bool:
+        if lane.state is not None:
+            lane.state.taken(decoded)
+        if lane.takes(decoded):
+            return True
+        if lane.state is not None and (decoded.run != lane.run or decoded.first > lane.next):
+            lane.state.fall_behind()
+        return False
+
+    def _catch_up(self, lane: Lane) -> None:
+        """One slice of one feed, one transaction."""
+        fail_point("during_catch_up")
+        self._commit([(lane, item) for item in lane.read(SLICE_BYTES)])
+        if lane.move() is None and lane.behind and not self._committed_now:
+            self._stopping.wait(IDLE)  # nothing to read yet: the feed is between append and offer
+
+    # --- committing ------------------------------------------------------------------------------------------------
+
+    def _commit(self, work: list[Work]) -> None:
+        """Prepare a flush once and try it until the database has it."""
+        self._committed_now = False
+        to = Preparation(Flush(), Tally())
+        decoded = [item for _, item in work if isinstance(item, Decoded)]
+        if not self._attempt(lambda: self._preparer.meet(to, decoded)):
+            return
+        for lane, item in work:
+            self._preparer.add(to, lane, item)
+        moved = [lane for lane in self.lanes.values() if lane.move() is not None]
+        to.flush.moves = [move for lane in moved if (move := lane.move()) is not None]
+        if not moved:
+            return
+        self._checkpoint(to)
+        started = time.monotonic()
+        if self._attempt(lambda: self._after(to, moved, self._sink.commit(to.flush))):
+            self._preparer.metrics.commit_seconds.observe(time.monotonic() - started)
+
+    def _after(self, to: Preparation, moved: list[Lane], quarantined: list[Quarantined]) -> None:
+        for frame in quarantined:
+            to.tally.quarantined[self.lanes[frame.feed].source, "database"] += 1
+        for lane in moved:
+            lane.committed()
+        self._committed_now = True
+        self.committed_at = time.monotonic()
+        to.tally.publish(self._preparer.metrics)
+
+    def _attempt(self, step: Callable[[], None]) -> bool:
+        """Do a step that needs the database, again and again while it is away. False: give the work in hand up,
+        because the writer must stop, or because the positions are no longer what we thought (then resume)."""
+        failures = 0
+        while True:
+            self._beats.beat(self.name)
+            try:
+                step()
+            except SinkUnavailable as away:
+                failures += 1
+                self._tell(str(away))
+                if not self._pause(failures):
+                    return False
+            except Fenced as fenced:
+                self._park(str(fenced))
+                return False
+            except PositionMoved as moved:
+                self._tell(str(moved))
+                self._resumed = False
+                return False
+            else:
+                self._tell("")
+                return True
+
+    def _park(self, why: str) -> None:
+        """Another recorder owns the positions: commit nothing more. The feeds go on spooling."""
+        logger.bind(event="writer.fenced").error("{}", why)
+        self.database = why
+        for lane in self.lanes.values():
+            lane.parked = why
+
+    def _pause(self, failures: int) -> bool:
+        """Full jitter; False when the writer has to stop instead."""
+        wait = random.uniform(0, min(RETRY_CAP, 0.1 * 2 ** min(failures, 12)))  # noqa: S311 - spreading, not secrecy
+        until = time.monotonic() + wait
+        while (left := until - time.monotonic()) > 0:
+            self._beats.beat(self.name)
+            if self._stopping.wait(min(left, 1.0)):
+                return False
+        return not self._stopping.is_set()
+
+    def _tell(self, problem: str) -> None:
+        if problem != self.database:
+            if problem:
+                logger.bind(event="database.unavailable").warning("database: {}", problem)
+            elif self.database:
+                logger.bind(event="database.available").info("database: writing")
+            self.database = problem
+
+    # --- checkpoints -----------------------------------------------------------------------------------------------
+
+    def _checkpoint(self, to: Preparation) -> None:
+        """Every CHECKPOINT_SECONDS the state of continuity goes along, in the same transaction as the position."""
+        now = time.monotonic()
+        if now >= self._checkpoint_at:
+            self._checkpoint_at = now + CHECKPOINT_SECONDS
+            for lane in self.lanes.values():
+                if lane.position is not None and lane.checkpointed != (lane.run, lane.next):
+                    self._preparer.checkpoint(to, lane)
+
+    def _checkpoint_all(self) -> None:
+        """At the end, so that the next start has nothing to read again."""
+        if not self._resumed or self.database:
+            return
+        to = Preparation(Flush(), Tally())
+        for lane in self.lanes.values():
+            settled = lane.position is not None and lane.move() is None and not lane.parked
+            if settled and lane.checkpointed != (lane.run, lane.next):
+                self._preparer.checkpoint(to, lane)
+        if to.flush.statements:
+            try:
+                self._sink.commit(to.flush)
+            except (SinkUnavailable, Fenced, PositionMoved) as away:
+                logger.bind(event="writer.checkpoint").warning("no checkpoint at the end: {}", away)
