@@ -28,13 +28,13 @@ class Beats:
         with self._lock:
             self._last[name] = self._clock()
 
-    def unregister(self, name: str) -> None:
+    def forget(self, name: str) -> None:
         """This thread has ended as it should."""
         with self._lock:
             self._last.pop(name, None)
 
     def beat(self, name: str) -> None:
-        """This thread is alive. One that was unregistered in the meantime stays so."""
+        """This thread is alive. One that was forgotten in the meantime stays so."""
         with self._lock:
             if name in self._last:
                 self._last[name] = self._clock()

@@ -221,4 +221,4 @@ class HttpServer:
             self._server.shutdown()
             self.thread.join()
         self._server.server_close()
-        self._beats.unregister(self.NAME)
+        self._beats.forget(self.NAME)

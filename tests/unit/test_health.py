@@ -46,11 +46,11 @@ def test_stale_names_only_those_that_stand_still() -> None:
 
 
 def test_a_thread_that_ended_is_not_missed() -> None:
-    """After unregister a thread is not expected, and a late beat of it does not bring it back."""
+    """After forget a thread is not expected, and a late beat of it does not bring it back."""
     clock = Clock()
     beats = Beats(clock)
     beats.register("feed:a")
-    beats.unregister("feed:a")
+    beats.forget("feed:a")
     beats.beat("feed:a")
     clock.now += 100
     assert beats.stale(1) == {}
