@@ -65,6 +65,7 @@ class Lane:
     watermark: int = 0
     parked: str = ""
     checkpointed: tuple[str, int] = ("", -1)
+    draining_since: int | None = None
     waits_for: list[Lane] = field(default_factory=list)
     _decoder: tuple[str, Decoder] | None = None
 
@@ -85,8 +86,20 @@ class Lane:
         """The flush that holds everything up to the cursor is in the database."""
         if self.position is not None:
             self.position = Position(self.feed, self.run, self.next, self.position.epoch)
+        self.tell()
+
+    def tell(self) -> None:
+        """Let the lag follow the cursor."""
+        run, n = self.run, self.next
         if self.state is not None:
-            self.state.committed(self.run, self.next)
+            self.state.committed(run, n, lambda: self.reader.received_at(run, n))
+        else:
+            self.draining_since = self.reader.received_at(run, n)
+
+    @property
+    def uncommitted_at(self) -> int | None:
+        """received_at of the oldest record that is not committed; read by whoever scrapes."""
+        return self.state.uncommitted_at if self.state is not None else self.draining_since
 
     @property
     def blocked(self) -> bool:

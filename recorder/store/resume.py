@@ -69,7 +69,7 @@ class Resume:
         lane.seek(start.run, start.next)
         if lane.state is not None:
             lane.state.fall_behind()
-            lane.state.resumed(lane.run, lane.next)
+        lane.tell()
 
     def _replay(self, lane: Lane, run: str, n: int, until: tuple[str, int]) -> None:
         """What was committed since the checkpoint: continuity reads it again, nobody else hears of it."""

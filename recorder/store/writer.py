@@ -79,7 +79,7 @@ class Writer(threading.Thread):
         except BaseException as fault:  # noqa: BLE001 - the top of a thread: the supervisor names it and stops
             self.fault = fault
         finally:
-            self._beats.forget(self.name)
+            self._beats.unregister(self.name)
 
     def stop(self, within: float) -> None:
         """Commit what fits within so many seconds, then end."""
