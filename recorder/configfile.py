@@ -40,10 +40,13 @@ def find(path: Path | None, environ: Mapping[str, str] | None = None) -> Path:
 def load(
     path: Path | None = None, environ: Mapping[str, str] | None = None, known: Mapping[str, Venue] | None = None
 ) -> Config:
-    """The configuration, or a ConfigError that lists every mistake. `known`: the venues there are."""
+    """The configuration, or a ConfigError that lists every mistake of the file. `known`: the venues there are."""
     env = os.environ if environ is None else environ
     file = find(path, env)
-    return parse(_text(file), env, file.absolute().parent, known)
+    try:
+        return parse(_text(file), env, file.absolute().parent, known)
+    except ConfigError as error:
+        raise ConfigError([f"{file}: {problem}" for problem in error.problems]) from None
 
 
 def parse(text: str, environ: Mapping[str, str], base: Path, known: Mapping[str, Venue] | None = None) -> Config:
@@ -51,7 +54,7 @@ def parse(text: str, environ: Mapping[str, str], base: Path, known: Mapping[str,
     try:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError([f"this is not TOML: {_sentence(str(error))}"]) from None
+        raise ConfigError([f"is not TOML: {_sentence(str(error))}"]) from None
     report = Report()
     root = Table("", "", values, environ, report, sections.NOT_YET)
     config = _config(root, base, venues() if known is None else known)
@@ -78,19 +81,19 @@ def _config(root: Table, base: Path, known: Mapping[str, Venue]) -> Config:
 
 
 def _text(file: Path) -> str:
-    """What the file holds; a ConfigError with one sentence when it cannot be read."""
+    """What the file holds; a ConfigError when it cannot be read."""
     try:
         with file.open("rb") as opened:
             raw = opened.read(_MOST + 1)
     except OSError as error:
-        raise ConfigError([f"{file} cannot be read: {error.strerror}"]) from None
+        raise ConfigError([f"cannot be read: {error.strerror}"]) from None
     if len(raw) > _MOST:
-        raise ConfigError([f"{file} is larger than 16 MiB: that is no configuration"])
+        raise ConfigError(["is larger than 16 MiB: that is no configuration"])
     try:
         return raw.decode()
     except UnicodeDecodeError as error:
         line = raw[: error.start].count(b"\n") + 1
-        raise ConfigError([f"{file} is not UTF-8 text (line {line})"]) from None
+        raise ConfigError([f"is not UTF-8 text (line {line})"]) from None
 
 
 def _sentence(error: str) -> str:

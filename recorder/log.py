@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import re
 import sys
 import threading
 import time
@@ -24,28 +23,13 @@ from typing import IO, TYPE_CHECKING, Any
 
 from loguru import logger
 
-from recorder.redact import redact
+from recorder.redact import clean, redact
 
 if TYPE_CHECKING:
     from loguru import Message, Record
 
 # These say at INFO what is only interesting when one of them is being debugged (httpx: every request, with its query).
 _CHATTY = ("httpx", "httpcore", "websocket", "websockets", "psycopg", "asyncio", "schedule")
-
-# C0, C1 and DEL move the cursor or end the line; the rest reorders or breaks text on a terminal (bidi, U+2028/9);
-# lone surrogates cannot be encoded.
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
-_SHORT = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
-
-
-def clean(text: str) -> str:
-    """Control characters as visible escapes: a venue's string cannot forge a line or move a cursor."""
-    return _CONTROL.sub(_escape, text)
-
-
-def _escape(match: re.Match[str]) -> str:
-    char = match[0]
-    return _SHORT.get(char) or (f"\\x{ord(char):02x}" if char < "\x7f" or char <= "\x9f" else f"\\u{ord(char):04x}")
 
 
 def _public(value: object) -> object:

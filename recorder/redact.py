@@ -1,4 +1,4 @@
-"""Keeps secrets out of everything that leaves the process as text.
+"""Keeps secrets, and characters that forge lines, out of everything that leaves the process as text.
 
 Owns the set of known secret values and the patterns of credentials in URLs and connection strings. Every text that
 goes to a log, a terminal, a page or an exception's sentence passes `redact`. Never stores where a secret came from,
@@ -75,3 +75,19 @@ def protect(*secrets: str) -> None:
 def redact(text: str) -> str:
     """The text without any protected value and without credentials in URLs."""
     return _redactor(text)
+
+
+# C0, C1 and DEL move the cursor or end the line; the rest reorders or breaks text on a terminal (bidi, U+2028/9);
+# lone surrogates cannot be encoded.
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
+_SHORT = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
+
+
+def clean(text: str) -> str:
+    """Control characters as visible escapes: a venue's string cannot forge a line or move a cursor."""
+    return _CONTROL.sub(_escape, text)
+
+
+def _escape(match: re.Match[str]) -> str:
+    char = match[0]
+    return _SHORT.get(char) or (f"\\x{ord(char):02x}" if char < "\x7f" or char <= "\x9f" else f"\\u{ord(char):04x}")
