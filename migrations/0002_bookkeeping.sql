@@ -56,7 +56,8 @@ create table subscriptions (
     from_time timestamptz not null,
     to_time   timestamptz,
     outcome   text not null
-        check (outcome in ('pending', 'accepted', 'rejected', 'silent', 'ended'))
+        check (outcome in ('pending', 'accepted', 'rejected', 'silent', 'ended')),
+    feed      text  -- whose connection it was asked on: when that ends, the subscription does
 );
 create index subscriptions_stream_from on subscriptions (source, channel, symbol, from_time desc);
 
