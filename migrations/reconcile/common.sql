@@ -54,11 +54,11 @@ create role {role} nologin;
 select r from unnest(%s::text[]) r where not exists (select from pg_roles p where p.rolname = r) order by r;
 
 -- name: ungranted
--- Tables and views on which a role lacks any of these privileges: role, privileges, names left out.
+-- Which of these tables and views a role lacks any of these privileges on: role, privileges, tables.
 select c.relname
 from pg_class c
 where c.relnamespace = (select current_schema()::regnamespace) and c.relkind in ('r', 'p', 'v')
-  and pg_has_role(c.relowner, 'USAGE') and c.relname <> all (%(without)s::text[])
+  and c.relname = any (%(tables)s::text[])
   and exists (
       select from unnest(string_to_array(%(privileges)s, ', ')) p
       where not has_table_privilege(%(role)s, c.oid, p))

@@ -8,10 +8,10 @@ where h.hypertable_schema = current_schema() and h.hypertable_name = any (%s) an
 order by h.hypertable_name;
 
 -- name: enable_columnstore
--- Let chunks of a table be converted to columns: {table}, {order}.
+-- Let chunks of a table be converted to columns: {table}, {order_by}.
 alter table {table} set (
     timescaledb.compress, timescaledb.compress_segmentby = 'source, channel, symbol',
-    timescaledb.compress_orderby = {order});
+    timescaledb.compress_orderby = {order_by});
 
 -- name: policies
 -- Policies of one kind as (table, seconds): policy_compression and compress_after, or policy_retention and drop_after.
