@@ -1,0 +1,42 @@
+"""`python -m recorder.simulator`: the oracle and the flat-out sender in a process of their own, for tests.
+
+Owns its options only. Prints one JSON line as soon as it serves: {"ws": …, "http": …, "ca": …}; faults and the
+ledger are at http …/_control. Ends when standard input does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from recorder.simulator.clock import SystemClock
+from recorder.simulator.okx import NO_LIMITS, FlatOut, OkxVenue
+from recorder.simulator.oracle import NumberedMarket
+from recorder.simulator.server import Simulator
+
+
+def main(arguments: list[str]) -> int:
+    """Serve numbered trades until standard input ends."""
+    parser = argparse.ArgumentParser(prog="python -m recorder.simulator", description=__doc__)
+    parser.add_argument("--symbol", action="append", help="may be repeated; BTC-USDT if there is none")
+    parser.add_argument("--rate", type=float, default=2_000.0, help="trades a second on each symbol")
+    parser.add_argument("--flat-out", action="store_true", help="as fast as the client reads; --rate has no meaning")
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--tls", type=Path, help="directory for the certificate")
+    options = parser.parse_args(arguments)
+    kind = FlatOut if options.flat_out else OkxVenue
+    clock = SystemClock()
+    rate = 0.0 if options.flat_out else options.rate
+    market = NumberedMarket(options.symbol or ["BTC-USDT"], clock.wall_us(), rate=rate)
+    with Simulator(kind(market, rules=NO_LIMITS, clock=clock), port=options.port, tls=options.tls) as simulator:
+        ca = str(simulator.ca_file) if simulator.ca_file else None
+        sys.stdout.write(json.dumps({"ws": simulator.ws_url, "http": simulator.http_url, "ca": ca}) + "\n")
+        sys.stdout.flush()
+        sys.stdin.read()
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

@@ -1,0 +1,283 @@
+"""Simulated venues as servers: in a thread of this process for tests and the demo, or in the foreground for users.
+
+Owns the event loops, the listening sockets and TLS. Knows no venue's protocol, only where venues are found.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+import signal
+import ssl
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Generic, Protocol, TypeVar
+
+from recorder.errors import ConfigError, RecorderError
+from recorder.simulator.clock import ManualClock, SystemClock
+from recorder.simulator.connection import Connection, SimulatedVenue, websockets
+from recorder.simulator.faults import Request, Target
+from recorder.simulator.market import Market
+from recorder.simulator.okx import LISTINGS, OkxVenue
+from recorder.simulator.replay import Replay
+from recorder.simulator.selfsigned import self_signed
+
+MAX_RATE = 100_000.0
+TICK_SECONDS = 0.005  # a push is at most this late; 200 empty ticks a second cost about 0.5 % of a core
+START_SECONDS = 30.0
+
+T = TypeVar("T")
+
+
+class TickingVenue(SimulatedVenue, Protocol):
+    """A venue that does something by itself. `on_refuse` is how it stops the server listening for some seconds."""
+
+    on_refuse: Callable[[float], None] | None
+
+    def tick(self) -> None:
+        """Move to the present."""
+        ...
+
+
+V = TypeVar("V", bound=TickingVenue)
+
+
+class Simulator(Generic[V]):
+    """One venue on one port (0: a free one), WebSocket and HTTP alike, in a thread of its own.
+
+    `tls`: a directory with the certificate to use, made there if need be; `ca_file` is what clients trust.
+    A venue on a `ManualClock` moves only by `advance`. What the venue owns is reached with `call`, on its thread.
+    """
+
+    def __init__(self, venue: V, *, host: str = "127.0.0.1", port: int = 0, tls: Path | None = None) -> None:
+        websockets()
+        self.venue = venue
+        self.host = host
+        self.port = port
+        self.ca_file: Path | None = None
+        self.error: BaseException | None = None
+        self._context = self._tls(tls) if tls else None
+        self._loop = asyncio.new_event_loop()
+        self._loop.set_exception_handler(self._failed)
+        self._server: asyncio.Server | None = None
+        self._connections: set[Connection] = set()
+        self._thread = threading.Thread(target=self._run, name=f"simulator:{venue.name}")
+        clock = getattr(venue, "clock", None)
+        self._manual = clock if isinstance(clock, ManualClock) else None
+
+    # --- life -----------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Serve. Raises what makes that impossible."""
+        self._thread.start()
+        try:
+            self._wait(asyncio.run_coroutine_threadsafe(self._open(), self._loop))
+        except OSError as error:
+            self._stop_loop()
+            raise RecorderError(f"cannot serve on {self.host}:{self.port}: {error.strerror}") from error
+
+    def stop(self) -> None:
+        """Close every connection and stop. Raises what went wrong in the venue meanwhile."""
+        self._wait(asyncio.run_coroutine_threadsafe(self._close(), self._loop))
+        self._stop_loop()
+        if self.error is not None:
+            raise RecorderError(f"the simulated venue {self.venue.name} failed") from self.error
+
+    def __enter__(self) -> Simulator[V]:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    # --- use ------------------------------------------------------------------------------------------------------
+
+    @property
+    def ws_url(self) -> str:
+        """Base URL for WebSockets; the venue's paths come after it."""
+        return f"{'wss' if self._context else 'ws'}://{self._authority}"
+
+    @property
+    def http_url(self) -> str:
+        """Base URL for REST and control."""
+        return f"{'https' if self._context else 'http'}://{self._authority}"
+
+    def call(self, function: Callable[[], T]) -> T:
+        """Do something on the venue's thread and return its result."""
+
+        async def run() -> T:
+            return function()
+
+        return self._wait(asyncio.run_coroutine_threadsafe(run(), self._loop))
+
+    def fault(self, fault: Request) -> int:
+        """Let something go wrong; how many connections or symbols it hit."""
+        target: object = self.venue
+        if not isinstance(target, Target):
+            raise RecorderError(f"the simulated venue {self.venue.name} knows no faults")
+        return self.call(lambda: fault.strike(target))
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass on a venue with a `ManualClock`; what that brings has been sent when this returns."""
+        clock = self._manual
+        if clock is None:
+            raise RecorderError("this venue runs on the machine's clock")
+
+        def step() -> None:
+            clock.advance(seconds)
+            self.venue.tick()
+
+        self.call(step)
+
+    def wait(self, condition: Callable[[V], bool], seconds: float = START_SECONDS) -> bool:
+        """Until a condition on the venue holds (looked at after every tick); False if it did not in that time."""
+        done = threading.Event()
+
+        def look() -> None:
+            if condition(self.venue):
+                done.set()
+            elif not done.is_set():
+                self._loop.call_later(TICK_SECONDS, look)
+
+        self._loop.call_soon_threadsafe(look)
+        answer = done.wait(seconds)
+        done.set()
+        return answer
+
+    # --- inside ---------------------------------------------------------------------------------------------------
+
+    @property
+    def _authority(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    def _tls(self, directory: Path) -> ssl.SSLContext:
+        certificate, key = self_signed(directory)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate, key)
+        self.ca_file = certificate
+        return context
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._loop.run_forever()
+
+    def _failed(self, loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
+        """A callback of the loop raised: keep the first one for `stop`."""
+        error = context.get("exception")
+        if self.error is None and isinstance(error, BaseException):
+            self.error = error
+
+    def _wait(self, future: Future[T]) -> T:
+        return future.result(START_SECONDS)
+
+    async def _open(self) -> None:
+        await self._listen()
+        self.venue.on_refuse = self._refuse
+        if self._manual is None:
+            self._tick(self._loop.time())
+
+    async def _listen(self) -> None:
+        self._server = await self._loop.create_server(
+            lambda: Connection(self.venue, self._connections),
+            self.host,
+            self.port,
+            ssl=self._context,
+            reuse_address=True,
+            backlog=512,
+        )
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    def _refuse(self, seconds: float) -> None:
+        assert self._server is not None
+        self._server.close()
+        self._loop.call_later(seconds, lambda: self._loop.create_task(self._listen()))
+
+    def _tick(self, due: float) -> None:
+        self.venue.tick()
+        due = max(due + TICK_SECONDS, self._loop.time())
+        self._loop.call_at(due, self._tick, due)
+
+    async def _close(self) -> None:
+        assert self._server is not None
+        self._server.close()
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.cancel()
+        for connection in list(self._connections):
+            connection.abort()
+        while self._connections:
+            await asyncio.sleep(0)
+
+    def _stop_loop(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(START_SECONDS)
+        self._loop.close()
+
+
+# --- the command ---------------------------------------------------------------------------------------------------
+
+
+def _okx(rate: float) -> TickingVenue:
+    clock = SystemClock()
+    return OkxVenue(Market(LISTINGS, clock.wall_us(), rate=rate), clock=clock)
+
+
+VENUES: dict[str, Callable[[float], TickingVenue]] = {"okx": _okx}
+
+
+def serve(venues: list[str], host: str, port: int, tls: bool, rate: float, replay: list[Path]) -> int:
+    """`recorder simulate`: serve venues (none named: all) until SIGINT or SIGTERM.
+
+    Prints one line per venue: name, WebSocket URL, HTTP URL. `rate`: trades a second over all instruments. With
+    `replay` every venue plays these recordings instead of a market. The first venue gets `port`, the others the next.
+    """
+    names = venues or list(VENUES)
+    _check(names, rate)
+    with ExitStack() as stack, _signalled() as stopped:
+        directory = (
+            Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="recorder-simulator-"))) if tls else None
+        )
+        for number, name in enumerate(names):
+            venue = Replay(replay, name=name) if replay else VENUES[name](rate)
+            simulator = Simulator(venue, host=host, port=port + number if port else 0, tls=directory)
+            stack.enter_context(simulator)
+            sys.stdout.write(f"{name} {simulator.ws_url} {simulator.http_url}\n")
+            sys.stdout.flush()
+        if directory:
+            sys.stderr.write(f"clients trust {directory / 'certificate.pem'}\n")
+        stopped.wait()
+    return 0
+
+
+def _check(names: list[str], rate: float) -> None:
+    problems = []
+    for name in names:
+        if name not in VENUES:
+            near = difflib.get_close_matches(name, VENUES, 1)
+            hint = f"; did you mean {near[0]}?" if near else f"; there is {', '.join(VENUES)}"
+            problems.append(f"no simulated venue is called {name!r}{hint}")
+    if not 0 <= rate <= MAX_RATE:
+        problems.append(f"--rate {rate:g}: a number of trades a second from 0 to {MAX_RATE:g}")
+    if problems:
+        raise ConfigError(problems)
+
+
+@contextmanager
+def _signalled() -> Iterator[threading.Event]:
+    """An event that SIGINT and SIGTERM set while this lasts."""
+    event = threading.Event()
+
+    def note(number: int, frame: FrameType | None) -> None:
+        event.set()
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield event
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
