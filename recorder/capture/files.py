@@ -19,7 +19,7 @@ class Files(Protocol):
         ...
 
     def names(self, directory: Path) -> list[str]:
-        """Names in a directory; none where there is no such directory."""
+        """Names in a directory; none where there is no directory of that name."""
         ...
 
     def create(self, path: Path) -> int:
@@ -80,7 +80,7 @@ class OsFiles:
     def names(self, directory: Path) -> list[str]:
         try:
             return [entry.name for entry in directory.iterdir()]
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return []
 
     def create(self, path: Path) -> int:

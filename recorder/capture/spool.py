@@ -294,9 +294,17 @@ class Spool:
             self.files.sync(self._segment.fd)
         except OSError as error:
             self.fault = SpoolFault(f"{self.directory} cannot be synced: {cause.strerror or cause}, then {error}")
+            self._withdraw()
             return
         self._settle(len(self._unsynced), self._next, self._retired)
         self._publish()
+
+    def _withdraw(self) -> None:
+        """Remove a half rewritten segment: the files it should have replaced may still hold all of it."""
+        if self._segment is not None:
+            with contextlib.suppress(OSError):
+                self.files.unlink(self.directory / str(self._segment.name))
+            self._retire()
 
 
 def _next_run(header: Header, catalog: Catalog) -> Header:

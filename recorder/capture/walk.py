@@ -101,8 +101,8 @@ class Walker:
         return None
 
     def _torn(self, start: int, head: Head | None) -> bool:
-        """A record that was ever whole has a whole head. Zeros are what a power cut leaves of unsynced pages."""
+        """A burst that was ever whole has a whole head and a frame. Zeros are what a power cut leaves of pages."""
         rest = self.window.limit - start
-        if rest < HEAD_BYTES or (head is not None and head.size > rest):
+        if rest <= HEAD_BYTES or (head is not None and head.size > rest):
             return True
         return all(not self.window.view(at, CHUNK).strip(b"\0") for at in range(start, self.window.limit, CHUNK))
