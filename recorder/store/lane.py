@@ -31,7 +31,8 @@ def ordinal(run: str) -> int:
 
 
 def where_to_start(position: Position | None, runs: list[RunInfo]) -> Start:
-    """Resume (design 2.4): from the position where the spool holds it, else from the oldest frame held."""
+    """Resume (design 2.4): from the position where the spool holds it, else from the oldest frame held. `runs` have
+    segments: one that only its successor's header still names holds nothing."""
     oldest = runs[0]
     if position is None:
         return Start(oldest.run, oldest.first)
@@ -64,7 +65,8 @@ class Lane:
     next: int = 0
     watermark: int = 0
     parked: str = ""
-    checkpointed: tuple[str, int] = ("", -1)
+    checkpointed: tuple[str, int] | None = None  # the position of the last checkpoint that was prepared …
+    safe: tuple[str, int] | None = None  # … and of the last one that is committed: older segments may go
     draining_since: int | None = None
     waits_for: list[Lane] = field(default_factory=list)
     _decoder: tuple[str, Decoder] | None = None
@@ -126,6 +128,10 @@ class Lane:
             return False
         self.next, self.watermark = decoded.next, decoded.received_at
         return True
+
+    def release(self, keep_after: int) -> int:
+        """Delete segments that position and checkpoint have passed; bytes freed."""
+        return self.reader.release(*self.safe, keep_after) if self.safe is not None else 0
 
     def read(self, max_bytes: int) -> list[Decoded | Lost]:
         """The next slice of the spool, decoded with the same code, lost ranges in their places."""

@@ -239,6 +239,8 @@ class Preparer:
         at, feed = moment(decoded.received_at), decoded.feed
         match control:
             case Opened():
+                to.say("abandon_connections", at, feed)  # what a killed process left open
+                to.say("end_feed_subscriptions", at, source, feed)
                 to.say("open_connection", source, feed, control.endpoint, at)
             case Closed():
                 code, frames, rtt = control.code, control.frames, control.rtt_ms

@@ -331,3 +331,56 @@ CROSS JOIN LATERAL (
     WHERE t.symbol = s.symbol AND t.source = s.source AND t.channel = s.channel AND t.time >= %s::timestamptz
     ORDER BY t.time DESC LIMIT 1
 ) r;
+
+-- name: count_rows
+-- How much there is in each table, and since when.
+SELECT 'trades' AS "table", count(*) AS rows, min(time) AS first, max(time) AS last FROM trades
+UNION ALL SELECT 'quotes', count(*), min(time), max(time) FROM quotes
+UNION ALL SELECT 'tickers', count(*), min(time), max(time) FROM tickers
+UNION ALL SELECT 'books', count(*), min(time), max(time) FROM books
+UNION ALL SELECT 'candles', count(*), min(time), max(time) FROM candles;
+
+-- name: example_bars
+-- Five-second bars made of trades.
+SELECT to_char(time, 'HH24:MI:SS') AS time, open, high, low, close, round(volume, 4) AS volume, trades
+FROM ohlcv('okx', 'BTC-USDT', interval '5 seconds', now() - interval '1 hour', now()) ORDER BY time LIMIT 8;
+
+-- name: example_flow
+-- Who takes: volume bought and sold by takers, and the imbalance between them.
+SELECT symbol, count(*) AS trades, round(sum(size) FILTER (WHERE side = 'buy'), 4) AS bought,
+       round(sum(size) FILTER (WHERE side = 'sell'), 4) AS sold,
+       round(sum(CASE side WHEN 'buy' THEN size ELSE -size END) / sum(size), 3) AS imbalance
+FROM trades GROUP BY symbol ORDER BY symbol;
+
+-- name: example_spread
+-- What crossing the spread costs, in basis points of the mid price.
+SELECT symbol, count(*) AS quotes,
+       round(avg((ask_price - bid_price) / (ask_price + bid_price) * 20000), 3) AS average_bps,
+       round(max((ask_price - bid_price) / (ask_price + bid_price) * 20000), 3) AS widest_bps
+FROM quotes GROUP BY symbol ORDER BY symbol;
+
+-- name: example_depth
+-- What the last full book of each symbol holds within ten basis points of its best price.
+WITH last AS (
+    SELECT DISTINCT ON (source, channel, symbol) source, channel, symbol, received_at, seq
+    FROM books WHERE kind = 'snapshot' ORDER BY source, channel, symbol, time DESC
+)
+SELECT l.channel, l.symbol, b.side, count(*) AS levels, round(sum(b.size)::numeric, 4) AS size
+FROM last l JOIN book_levels b USING (source, channel, symbol, received_at, seq)
+JOIN LATERAL (
+    SELECT f.price FROM book_levels f WHERE f.symbol = b.symbol AND f.channel = b.channel AND f.source = b.source
+      AND f.received_at = b.received_at AND f.seq IS NOT DISTINCT FROM b.seq AND f.side = b.side AND f.level = 1 LIMIT 1
+) best ON abs(b.price / best.price - 1) <= 0.001
+GROUP BY 1, 2, 3 ORDER BY 1, 2, 3 LIMIT 12;
+
+-- name: example_delay
+-- How long records took from the venue's clock to ours, in milliseconds.
+SELECT channel, count(*) AS rows,
+       round(percentile_cont(0.5) WITHIN GROUP (ORDER BY extract(epoch FROM received_at - time) * 1000)::numeric, 1) AS p50_ms,
+       round(percentile_cont(0.99) WITHIN GROUP (ORDER BY extract(epoch FROM received_at - time) * 1000)::numeric, 1) AS p99_ms
+FROM trades GROUP BY channel ORDER BY channel;
+
+-- name: find_gaps
+-- Every hole, newest first.
+SELECT source, channel, symbol, from_time, to_time, from_seq, to_seq, missing, cause, state
+FROM gaps ORDER BY detected_at DESC LIMIT 20;

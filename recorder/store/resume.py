@@ -39,7 +39,7 @@ class Resume:
                 self._place(lane, positions[lane.feed], starts[lane.feed], checkpoints.get(lane.feed))
 
     def _start(self, lane: Lane, found: dict[str, Position]) -> Start | None:
-        runs = lane.reader.runs()
+        runs = [run for run in lane.reader.runs() if run.segments]
         if not runs:
             return None
         start = where_to_start(found.get(lane.feed), runs)
@@ -63,7 +63,7 @@ class Resume:
             else:
                 self._preparer.continuity.load(lane.feed, run, state)
                 self._replay(lane, run, n, (start.run, start.next) if start.cause else (position.run, position.next))
-        lane.checkpointed = ("", -1)
+        lane.checkpointed = lane.safe = None
         if start.cause:
             self._preparer.continuity.interrupt(lane.feed, start.run, start.cause)
         lane.seek(start.run, start.next)

@@ -34,6 +34,7 @@ Work = tuple[Lane, Decoded | Lost]
 SLICE_BYTES = 1 << 20  # raw bytes of one slice: ~6 000 trades, one transaction of ~20 ms
 CHECKPOINT_SECONDS = 10.0
 RETRY_CAP = 30.0  # full jitter (reliability: backoff)
+RELEASE_SECONDS = 30.0  # how often segments are looked through for deletion; in this thread, because it reads them
 IDLE = 0.05  # the longest wait for the first item; also how soon a feed that fell behind is noticed
 
 
@@ -48,6 +49,7 @@ class Writer(threading.Thread):
         preparer: Preparer,
         limits: Database,
         beats: Beats,
+        release: Callable[[list[Lane]], object] = lambda lanes: None,
     ) -> None:
         super().__init__(name="writer")
         self.lanes = {lane.feed: lane for lane in lanes}
@@ -59,6 +61,8 @@ class Writer(threading.Thread):
         self._preparer = preparer
         self._limits = limits
         self._beats = beats
+        self._release = release
+        self._release_at = time.monotonic() + RELEASE_SECONDS
         self._resume = Resume(sink, preparer)
         self._resumed = False
         self._stopping = threading.Event()
@@ -79,7 +83,7 @@ class Writer(threading.Thread):
         except BaseException as fault:  # noqa: BLE001 - the top of a thread: the supervisor names it and stops
             self.fault = fault
         finally:
-            self._beats.unregister(self.name)
+            self._beats.forget(self.name)
 
     def stop(self, within: float) -> None:
         """Commit what fits within so many seconds, then end."""
@@ -100,6 +104,9 @@ class Writer(threading.Thread):
         self._beats.beat(self.name)
         if not self._resumed and not self._take_over():
             return
+        if time.monotonic() >= self._release_at:
+            self._release_at = time.monotonic() + RELEASE_SECONDS
+            self._release(list(self.lanes.values()))
         behind = [lane for lane in self.lanes.values() if not lane.blocked and lane.behind]
         taken = self._take(0.0 if behind else IDLE)
         if taken:
@@ -177,6 +184,8 @@ class Writer(threading.Thread):
             to.tally.quarantined[self.lanes[frame.feed].source, "database"] += 1
         for lane in moved:
             lane.committed()
+        for lane in self.lanes.values():
+            lane.safe = lane.checkpointed
         self._committed_now = True
         self.committed_at = time.monotonic()
         to.tally.publish(self._preparer.metrics)

@@ -1,0 +1,202 @@
+"""The process: data directory, database, HTTP port, signals, supervision, systemd.
+
+Owns the order in which the process begins and ends, and its exit code. Never touches a market's data.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType
+
+import schedule
+from loguru import logger
+
+from recorder import __version__
+from recorder.capture.datadir import DataDir
+from recorder.config import Config
+from recorder.errors import Exit, RecorderError
+from recorder.observe.health import Beats, Watchdog, notify
+from recorder.observe.http import HttpServer, Pages
+from recorder.observe.metrics import Metrics
+from recorder.observe.report import FeedReport, Report
+from recorder.pipeline import Pipeline
+from recorder.records import now_us
+from recorder.store.lane import Lane
+from recorder.store.sink import Sink
+
+STOP_SECONDS = 9.0  # the promise is 10 s from SIGTERM to exit
+LOOK_SECONDS = 0.2
+RELEASE_SECONDS = 30
+
+
+class Daemon:
+    """A recorder without its signals: the demo and the benchmark run one inside their own process."""
+
+    def __init__(self, config: Config, home: DataDir, url: str, only: tuple[str, ...] = ()) -> None:
+        self.config = config
+        self.home = home
+        self.started_at = datetime.now(UTC)
+        self.stopping = False
+        self.beats = Beats()
+        self.metrics = Metrics.from_config(config)
+        self.sink = Sink(url, home.identity, instance(), raw=self._raw)
+        self.pipeline = Pipeline(config, home, self.metrics, self.beats, self.sink, only)
+        self.http = HttpServer(config.recorder.listen, Pages(self.metrics, self, self.beats), self.beats)
+        self.chores = Chores(self.pipeline, self.beats, self.metrics)
+
+    def start(self) -> None:
+        """The HTTP port first: if it is taken, nothing else was begun."""
+        self.http.start()
+        self.pipeline.start()
+        self.chores.start()
+
+    def stop(self, within: float = STOP_SECONDS) -> None:
+        """Spool what was received, commit what fits, end every thread."""
+        self.stopping = True
+        self.chores.stop()
+        self.pipeline.stop(within)
+        self.sink.close()
+        self.http.stop()
+
+    def trouble(self) -> BaseException | None:
+        """What the process cannot go on with."""
+        fault = self.pipeline.fault
+        if fault is None and (name := self.pipeline.dead()):
+            return RecorderError(f"thread {name} ended unexpectedly")
+        return fault
+
+    def _raw(self, feed: str, run: str, n: int) -> bytes | None:
+        lane = self.pipeline.writer.lanes.get(feed)
+        return lane.reader.frame(run, n) if lane is not None else None
+
+    # --- what the HTTP port asks -----------------------------------------------------------------------------------
+
+    def report(self) -> Report:
+        """The recorder as it is now."""
+        pipeline, writer = self.pipeline, self.pipeline.writer
+        fenced = next((lane.parked for lane in pipeline.lanes if lane.parked), "")
+        return Report(
+            version=__version__,
+            recorder_id=self.home.identity,
+            instance=self.config.recorder.instance,
+            started_at=self.started_at.isoformat(timespec="seconds"),
+            database="" if fenced else writer.database,
+            fenced=fenced,
+            stopping=self.stopping,
+            committed_age_seconds=pipeline.committed_age(),
+            queue_bytes=sum(lane.state.queued_bytes for lane in pipeline.lanes if lane.state),
+            spool_bytes=pipeline.spool_bytes(),
+            spool_max_bytes=self.config.spool.max_size,
+            feeds=tuple(self._feed(lane) for lane in pipeline.lanes),
+            notes=self.config.notes,
+        )
+
+    def _feed(self, lane: Lane) -> FeedReport:
+        feed = next((f for f in self.pipeline.feeds if f.feed == lane.feed), None)
+        at = lane.uncommitted_at
+        report = FeedReport(
+            feed=lane.feed,
+            source=lane.source,
+            connected=feed is not None and feed.connected,
+            parked=feed is not None and feed.parked,
+            live=lane.state is not None and lane.state.live,
+            draining=lane.state is None,
+            run=lane.state.run if lane.state is not None else lane.run,
+            head=lane.state.head if lane.state is not None else lane.next,
+            position_run=lane.position.run if lane.position is not None else None,
+            position=lane.position.next if lane.position is not None else None,
+            lag_seconds=0.0 if at is None else (now_us() - at) / 1e6,
+            queued_bytes=lane.state.queued_bytes if lane.state is not None else 0,
+            spool_bytes=lane.reader.size(),
+            endpoint=feed.endpoint if feed is not None else "",
+            trouble=feed.trouble if feed is not None else "",
+        )
+        return report
+
+
+class Chores(threading.Thread):
+    """Thread `chores`: slow work on the wall clock (`schedule`). A chore that fails is counted and tried again."""
+
+    def __init__(self, pipeline: Pipeline, beats: Beats, metrics: Metrics) -> None:
+        super().__init__(name="chores")
+        self._beats = beats
+        self._metrics = metrics
+        self._stopping = threading.Event()
+        self._jobs = schedule.Scheduler()
+        self._jobs.every(RELEASE_SECONDS).seconds.do(self._guarded, "release", pipeline.release)
+
+    def run(self) -> None:
+        """Until stopped."""
+        self._beats.register(self.name)
+        while not self._stopping.wait(1.0):
+            self._beats.beat(self.name)
+            self._jobs.run_pending()
+        self._beats.forget(self.name)
+
+    def stop(self) -> None:
+        """End after the chore in hand."""
+        self._stopping.set()
+
+    def _guarded(self, name: str, chore: object) -> None:
+        try:
+            chore()  # type: ignore[operator]
+        except Exception as error:  # noqa: BLE001 - a chore: counted, said, tried again
+            self._metrics.chore_failures(name).inc()
+            logger.bind(event="chore.failed").warning("{}: {}", name, error)
+
+
+def instance() -> str:
+    """This boot of this machine: a container's host name says nothing, a boot id does."""
+    path = Path("/proc/sys/kernel/random/boot_id")
+    return path.read_text().strip() if path.is_file() else "unknown"
+
+
+def run(config: Config, only: tuple[str, ...] | None = None) -> int:
+    """Record until SIGTERM or SIGINT. The exit code; 0 after a clean stop."""
+    with DataDir(config.home) as home, database(config, home) as url:
+        daemon = Daemon(config, home, url, only or ())
+        stop = threading.Event()
+        _signals(stop)
+        daemon.start()
+        notify("READY=1")
+        logger.bind(event="daemon.started").info("recording {} feeds", len(daemon.pipeline.feeds))
+        try:
+            return _supervise(daemon, stop)
+        finally:
+            notify("STOPPING=1")
+            daemon.stop()
+            logger.bind(event="daemon.stopped").info("stopped")
+
+
+def _supervise(daemon: Daemon, stop: threading.Event) -> int:
+    watchdog = Watchdog(daemon.beats)
+    while not stop.wait(LOOK_SECONDS):
+        watchdog.turn()
+        trouble = daemon.trouble()
+        if trouble is not None:
+            logger.bind(event="daemon.fault").critical("{}", trouble)
+            return trouble.exit_code if isinstance(trouble, RecorderError) else Exit.INTERNAL
+    return Exit.OK
+
+
+def _signals(stop: threading.Event) -> None:
+    def received(number: int, frame: FrameType | None) -> None:
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, received)
+
+
+@contextmanager
+def database(config: Config, home: DataDir) -> Iterator[str]:
+    """The URL to write to; a local server under data_dir where the configuration names none."""
+    if config.database.url is not None:
+        yield str.__str__(config.database.url)
+        return
+    raise NotImplementedError

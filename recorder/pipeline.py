@@ -1,0 +1,258 @@
+"""Puts the parts together: feeds, spools, queue, writer, and what the metrics ask of them.
+
+Owns the order of starting and stopping. Never handles signals or decides about the process (that is the daemon).
+"""
+
+from __future__ import annotations
+
+import queue
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from recorder.capture.datadir import DataDir
+from recorder.capture.feed import Feed
+from recorder.capture.feedstate import FeedState
+from recorder.capture.heartbeat import Heartbeats
+from recorder.capture.spool import Spool
+from recorder.capture.spoolreader import SpoolReader, spooled_feeds
+from recorder.capture.syncer import Syncer
+from recorder.config import Config, Source
+from recorder.observe.health import Beats
+from recorder.observe.metrics import Metrics, Reading
+from recorder.quality.continuity import Continuity
+from recorder.records import Decoded, Header, Stream, Streams, now_us
+from recorder.store.lane import Lane
+from recorder.store.last import last_record
+from recorder.store.prepare import Preparer
+from recorder.store.sink import Sink
+from recorder.store.writer import Writer
+from recorder.venues import Continuity as Kind
+from recorder.venues import Decoder, Line, Venue, venues
+
+QUEUE_BYTES = 24 << 20  # of all feeds together; beyond it the spool carries the rest
+SMALLEST_SHARE = 256 << 10
+LARGEST_SEGMENT = 32 << 20
+SMALLEST_SEGMENT = 256 << 10
+SEGMENTS = 256  # a full spool has at least so many, so that deleting the oldest frees a small part
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """One feed that the configuration asks for."""
+
+    feed: str
+    source: Source
+    venue: Venue
+    line: Line
+
+
+def planned(config: Config, only: tuple[str, ...] = ()) -> list[Planned]:
+    """Every connection to make; with `only`, those of these sources."""
+    sources = [s for s in config.sources if not only or s.name in only]
+    return [
+        Planned(f"{source.name}/{line.name}", source, venues()[source.venue], line)
+        for source in sources
+        for line in venues()[source.venue].lines(source)
+    ]
+
+
+def segment_bytes(max_size: int) -> int:
+    """A segment is a small part of the spool's limit: it is deleted as a whole."""
+    return min(LARGEST_SEGMENT, max(SMALLEST_SEGMENT, max_size // SEGMENTS))
+
+
+class Pipeline:
+    """Everything between the venues' sockets and the database. `on_fault` is called, from any thread, with what the
+    process cannot survive."""
+
+    def __init__(
+        self, config: Config, home: DataDir, metrics: Metrics, beats: Beats, sink: Sink, only: tuple[str, ...] = ()
+    ) -> None:
+        self.config = config
+        self.home = home
+        self.metrics = metrics
+        self.sink = sink
+        self.streams = Streams()
+        self.feeds: list[Feed] = []
+        self.lanes: list[Lane] = []
+        self._venues: dict[str, Venue] = {s.name: venues()[s.venue] for s in config.sources}
+        self._items: queue.Queue[Decoded] = queue.Queue()
+        self._faults: list[BaseException] = []
+        self.syncer = Syncer(
+            config.spool.sync, observe=metrics.spool_sync_seconds.observe, beat=lambda: beats.beat("spool-syncer")
+        )
+        self.heartbeats = Heartbeats(beats)
+        self._beats = beats
+        wanted = planned(config, only)
+        share = max(QUEUE_BYTES // max(1, len(wanted)), SMALLEST_SHARE)
+        for plan in wanted:
+            self._open(plan, share)
+        self._retire(planned(config))
+        preparer = Preparer(home.identity, self.streams, self._continuity, self._last_record, metrics)
+        self.writer = Writer(self.lanes, self._items, sink, preparer, config.database, beats, self._release)
+        self._watch()
+
+    # --- building --------------------------------------------------------------------------------------------------
+
+    def _open(self, plan: Planned, share: int) -> None:
+        """Open a feed's spool, its feed, and the lane that stores it."""
+        source = plan.source
+        public = {k: v for k, v in source.options.items() if k not in plan.venue.secrets}
+        header = Header(self.home.identity, plan.feed, source.name, plan.venue.name, plan.line.path, public)
+        root = self.home.spool
+        spool = Spool(root, header, segment_bytes=segment_bytes(self.config.spool.max_size))
+        overflows = self.metrics.queue_overflows(source.name)
+        state = FeedState(plan.feed, source.name, spool.run, self._items, share, overflows)
+        self.syncer.add(spool)
+        decoder = plan.venue.decoder(spool.header, self.streams)
+        parts = FeedParts(spool, state, decoder, self._continuity(), self.heartbeats, self.metrics, self._beats)
+        self.feeds.append(Feed(plan.feed, source, plan.venue, plan.line, parts, self.fail))
+        reader = SpoolReader(root, plan.feed, spool)
+        self.lanes.append(Lane(plan.feed, source.name, reader, state, self._decoder))
+
+    def _retire(self, configured: list[Planned]) -> None:
+        """Feeds that only their spool still knows: a source was renamed or removed. They are drained, and a feed of
+        the same source waits for that, because its records come later."""
+        names = {plan.feed for plan in configured}
+        for feed in spooled_feeds(self.home.spool):
+            if feed in names:
+                continue
+            reader = SpoolReader(self.home.spool, feed)
+            runs = reader.runs()
+            if runs and runs[-1].header.venue in venues():
+                header = runs[-1].header
+                self._venues.setdefault(header.source, venues()[header.venue])
+                self.metrics.add_source(header.source)
+                lane = Lane(feed, header.source, reader, None, self._decoder)
+                for other in self.lanes:
+                    if other.source == lane.source and other.state is not None:
+                        other.waits_for.append(lane)
+                self.lanes.append(lane)
+
+    def _decoder(self, header: Header) -> Decoder:
+        return venues()[header.venue].decoder(header, self.streams)
+
+    def _continuity(self) -> Continuity:
+        return Continuity(self.streams, self._kind)
+
+    def _kind(self, stream: Stream) -> Kind:
+        channel = self._venues[stream.source].channel(stream.channel)
+        return channel.continuity if channel is not None else Kind.NONE
+
+    def _last_record(self, stream: Stream) -> LastRecord | None:
+        channel = self._venues[stream.source].channel(stream.channel)
+        return last_record(self.sink, channel.table if channel is not None else "messages", stream)
+
+    # --- running ---------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Capture first: nothing here waits for the database."""
+        self.syncer.start()
+        self.heartbeats.start()
+        for feed in self.feeds:
+            feed.start()
+        self.writer.start()
+
+    def stop(self, within: float) -> None:
+        """Everything received is spooled, what fits into the time is committed."""
+        end = time.monotonic() + within
+        for feed in self.feeds:
+            feed.stop()
+        for feed in self.feeds:
+            feed.join(max(0.0, end - time.monotonic()))
+        self.heartbeats.stop()
+        self.writer.stop(max(0.5, end - time.monotonic() - 1.0))
+        self.writer.join(max(0.5, end - time.monotonic() - 0.5))
+        if self.writer.is_alive():
+            self.sink.interrupt()
+            self.writer.join(1.0)
+        self.syncer.stop()
+        self.syncer.join(2.0)
+        for spool in self._spools():
+            spool.close()
+
+    def _spools(self) -> Iterator[Spool]:
+        return (feed.spool for feed in self.feeds)
+
+    def fail(self, fault: BaseException) -> None:
+        """Something the process cannot survive; the supervisor looks."""
+        self._faults.append(fault)
+
+    @property
+    def fault(self) -> BaseException | None:
+        """What ended a part that must not end."""
+        spools = [spool.fault for spool in self._spools() if spool.fault is not None]
+        threads: list[BaseException | None] = [self.writer.fault, *(feed.fault for feed in self.feeds)]
+        return next(iter([*self._faults, *spools, *(f for f in threads if f is not None)]), None)
+
+    def dead(self) -> str:
+        """The name of a thread that ended without being told to."""
+        running = [self.syncer, self.heartbeats, self.writer, *self.feeds]
+        return next((thread.name for thread in running if not thread.is_alive()), "")
+
+    def _release(self, lanes: list[Lane]) -> None:
+        """Delete committed segments older than `keep`; any committed ones while the spool is too large or the disk
+        short."""
+        keep = 0.0 if self._short() else self.config.spool.keep
+        for lane in lanes:
+            lane.release(now_us() - int(keep * 1e6))
+
+    def _short(self) -> bool:
+        limits = self.config.spool
+        return self.spool_bytes() > limits.max_size or shutil.disk_usage(self.home.spool).free < limits.min_free
+
+    # --- what the metrics ask --------------------------------------------------------------------------------------
+
+    def spool_bytes(self) -> int:
+        """Size of all segments."""
+        return sum(lane.reader.size() for lane in self.lanes)
+
+    def lag(self) -> dict[tuple[str, ...], float]:
+        """Per source: age of the oldest record that is not committed. The clock is read here, so that a stuck
+        writer makes it grow."""
+        now = now_us()
+        lags: dict[tuple[str, ...], float] = {(lane.source,): 0.0 for lane in self.lanes}
+        for lane in self.lanes:
+            at = lane.uncommitted_at
+            if at is not None:
+                lags[(lane.source,)] = max(lags[(lane.source,)], (now - at) / 1e6)
+        return lags
+
+    def _watch(self) -> None:
+        watch = self.metrics.watch
+        watch("recorder_lag_seconds", self.lag)
+        watch("recorder_queue_bytes", lambda: sum(lane.state.queued_bytes for lane in self.lanes if lane.state))
+        watch("recorder_spool_bytes", self._spool_by_source)
+        watch("recorder_spool_oldest_age_seconds", self._oldest_age)
+        watch("recorder_disk_free_bytes", lambda: shutil.disk_usage(self.home.spool).free)
+        watch("recorder_database_up", lambda: 0.0 if self.writer.database else 1.0)
+        watch("recorder_committed_age_seconds", self.committed_age)
+        watch("recorder_connected", lambda: {(f.source.name, f.feed): float(f.connected) for f in self.feeds})
+        watch("recorder_parked", lambda: {(f.source.name, f.feed): float(f.parked) for f in self.feeds})
+        watch("recorder_last_message_age_seconds", self._message_ages)
+
+    def _spool_by_source(self) -> Reading:
+        sizes: dict[tuple[str, ...], float] = {}
+        for lane in self.lanes:
+            sizes[(lane.source,)] = sizes.get((lane.source,), 0.0) + lane.reader.size()
+        return sizes
+
+    def _oldest_age(self) -> float | None:
+        held = [at for lane in self.lanes if (at := lane.reader.oldest()) is not None]
+        return (now_us() - min(held)) / 1e6 if held else None
+
+    def committed_age(self) -> float | None:
+        """Seconds since the last commit; None before it."""
+        at = self.writer.committed_at
+        return None if at is None else time.monotonic() - at
+
+    def _message_ages(self) -> Reading:
+        now = time.monotonic()
+        ages: dict[tuple[str, ...], float] = {}
+        for feed in self.feeds:
+            for channel, at in list(feed.last_data.items()):
+                labels = (feed.source.name, channel)
+                ages[labels] = min(now - at, ages.get(labels, float("inf")))
+        return ages
