@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 CLOSE_SECONDS = 2.0  # for the client's half of the closing handshake
 REQUEST_BYTES = 1 << 20
+PAUSE_BYTES = 1 << 20  # unsent bytes at which senders that can wait do wait: with asyncio's 64 KiB they idle too often
 WRITE_BYTES = 16 << 20  # unsent bytes at which a slow reader is thrown out
 
 
@@ -67,6 +68,7 @@ class Connection(asyncio.Protocol):
         self._head = b""  # what came and is not used yet
         self._out: list[bytes] = []
         self._stalled = False
+        self._accepted = False
         self._parts: list[bytes] = []
         self._messages: list[bytes] = []
 
@@ -89,7 +91,7 @@ class Connection(asyncio.Protocol):
         """Close with a close frame."""
         self.flush()
         if self._ws is not None and self.open:
-            self.open = False
+            self._gone()
             self._ws.send_close(code, reason)
             self._forward()
             self._later(CLOSE_SECONDS, self._transport.close)
@@ -98,11 +100,13 @@ class Connection(asyncio.Protocol):
         """Close with a TCP reset: linger 0 makes the kernel send RST instead of FIN."""
         sock: socket.socket = self._transport.get_extra_info("socket")
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._gone()
         self._transport.abort()
 
     def end(self) -> None:
         """Close the TCP connection in order, but without a close frame."""
         self.flush()
+        self._gone()
         self._transport.close()
 
     def abort(self) -> None:
@@ -126,12 +130,13 @@ class Connection(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
         self._everybody.add(self)
+        transport.set_write_buffer_limits(high=PAUSE_BYTES)
         sock: socket.socket = transport.get_extra_info("socket")
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def data_received(self, data: bytes) -> None:
-        """Bytes of a WebSocket, or of HTTP requests."""
-        if self._ws is not None and self.open:
+        """Bytes of a WebSocket (to its end: the client's close frame comes after ours), or of HTTP requests."""
+        if self._ws is not None and self._accepted:
             self._feed(data)
             return
         self._head += data
@@ -154,11 +159,9 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Gone, whoever's wish it was."""
-        self.open = False
         self._stalled = True
         self._everybody.discard(self)
-        if self._ws is not None:
-            self._venue.closed(self)
+        self._gone()
 
     # --- HTTP -----------------------------------------------------------------------------------------------------
 
@@ -190,6 +193,7 @@ class Connection(asyncio.Protocol):
             return  # the client did not wait for us
         for request in self._ws.events_received():
             self._ws.send_response(self._ws.accept(request))  # type: ignore[arg-type]  # the first event is the request
+        self._accepted = True
         self.open = not self._ws.close_expected()
         self._forward()
         if self.open:
@@ -207,12 +211,20 @@ class Connection(asyncio.Protocol):
             self._gather(frame)  # type: ignore[arg-type]  # after the handshake every event is a frame
         messages, self._messages = self._messages, []
         for message in messages:
-            self._venue.received(self, message)
+            if self.open:
+                self._venue.received(self, message)
         self.flush()
         self._forward()
-        if self._ws.close_expected():
-            self.open = False
+        if self._ws.state.name != "OPEN":
+            self._gone()
             self._later(CLOSE_SECONDS, self._transport.close)
+
+    def _gone(self) -> None:
+        """Nothing may follow a close frame: the venue forgets this connection now, not when TCP is done."""
+        if self.open:
+            self.open = False
+            self._out.clear()
+            self._venue.closed(self)
 
     def _gather(self, frame: Frame) -> None:
         opcode = frame.opcode

@@ -327,17 +327,25 @@ class FlatOut(OkxVenue):
 
     BLOCK = 256  # frames a write: 50 KB, three TLS records
 
+    _scheduled = False
+
     def received(self, link: Connection, message: bytes) -> None:
         """As usual; a subscription starts the flood."""
         super().received(link, message)
-        asyncio.get_running_loop().call_soon(self.pump)
+        self._schedule()
 
     def writable(self, link: Connection) -> None:
         """Go on."""
-        self.pump()
+        self._schedule()
 
-    def pump(self) -> None:
+    def _schedule(self) -> None:
+        if not self._scheduled:
+            self._scheduled = True
+            asyncio.get_running_loop().call_soon(self._pump)
+
+    def _pump(self) -> None:
         """Write one block for every symbol, and come again, unless somebody is still busy reading the last one."""
+        self._scheduled = False
         wanted = self.pusher.wanted("trades")
         links = {link for group in wanted.values() for link in group}
         if not links or any(link.paused for link in links):
@@ -350,7 +358,7 @@ class FlatOut(OkxVenue):
                 self.pusher.on_trade(instrument, instrument.issue(ts))
         for link in links:
             link.flush()
-        asyncio.get_running_loop().call_soon(self.pump)
+        self._schedule()
 
 
 def _key(arg: dict[str, str]) -> tuple[str, str]:
