@@ -73,7 +73,7 @@ def _source(table: Table, venues: Mapping[str, Venue]) -> Source | None:
     if venue is None:
         return None
     table.finish(lambda key: _foreign(key, venue, venues))
-    if complete and source.subscribe:
+    if complete and any(block.channels for block in source.subscribe):
         _ask(table, venue, source)
     return source
 
@@ -133,31 +133,31 @@ def _foreign(key: str, venue: Venue, venues: Mapping[str, Venue]) -> str:
 
 
 def _subscriptions(table: Table) -> tuple[Subscribe, ...]:
+    """Every block at its place: one that cannot be read is empty, so that the venue's numbers are the file's."""
     if "subscribe" not in table:
         table.wrong("subscribe", "is missing; add [[source.subscribe]] with channels and symbols")
-    blocks = table.tables("subscribe", lambda _: "")
-    found = [(t, block) for t in blocks if (block := _subscribe(t)) is not None]
+    found = [(inside, _subscribe(inside)) for inside in table.tables("subscribe", lambda _: "")]
     seen: dict[tuple[str, str], str] = {}
     for inside, block in found:
         _once(inside, block, seen)
     return tuple(block for _, block in found)
 
 
-def _subscribe(table: Table) -> Subscribe | None:
-    """One block; None when nothing sensible is left of it."""
+def _subscribe(table: Table) -> Subscribe:
+    """One block; an empty one when something in it cannot be read."""
+    before = len(table.report.problems)
     if "channels" not in table:
         table.wrong("channels", "is missing; list the venue's own channel names")
     channels = table.each("channels", _item, (), empty="nothing would be recorded")
     symbols = table.each(
-        "symbols", _item, (), empty="nothing would be recorded; a channel that needs none has no such key"
+        "symbols", _item, (), empty="nothing would be recorded; leave it out where a channel needs none"
     )
+    unread = len(table.report.problems) > before
     for key, items in (("channels", channels), ("symbols", symbols)):
         for item in dict.fromkeys(i for i in items if items.count(i) > 1):
             table.wrong(key, f'"{item}" stands here twice')
     table.finish()
-    if not channels or ("symbols" in table and not symbols):
-        return None
-    return Subscribe(channels=tuple(dict.fromkeys(channels)), symbols=tuple(dict.fromkeys(symbols)))
+    return Subscribe(channels=()) if unread else Subscribe(channels=channels, symbols=symbols)
 
 
 def _item(value: object) -> str:
@@ -168,7 +168,8 @@ def _item(value: object) -> str:
 
 
 def _streams(block: Subscribe) -> list[tuple[str, str]]:
-    return [(channel, symbol) for channel in block.channels for symbol in block.symbols or ("",)]
+    streams = ((channel, symbol) for channel in block.channels for symbol in block.symbols or ("",))
+    return list(dict.fromkeys(streams))
 
 
 def _shown(streams: list[tuple[str, str]]) -> str:
