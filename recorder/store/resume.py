@@ -6,13 +6,15 @@ a row itself: what was lost becomes the cause of the holes that the next records
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from loguru import logger
 
 from recorder.records import Stream
 from recorder.store.flush import Position
 from recorder.store.lane import Lane, Start, where_to_start
 from recorder.store.prepare import Preparer
-from recorder.store.sink import Sink
+from recorder.store.sink import Sink, SinkParked
 
 REPLAY_BYTES = 4 << 20
 
@@ -20,13 +22,19 @@ REPLAY_BYTES = 4 << 20
 class Resume:
     """Everything between a (new) connection and the first flush."""
 
-    def __init__(self, sink: Sink, preparer: Preparer) -> None:
+    def __init__(self, sink: Sink, preparer: Preparer, adopt: Callable[[], bool]) -> None:
         self._sink = sink
         self._preparer = preparer
+        self._adopt = adopt
 
     def run(self, lanes: list[Lane]) -> None:
         """Connect, take the positions over, restore continuity, place every cursor."""
-        self._sink.connect()
+        try:
+            self._sink.connect()
+        except SinkParked:
+            if not self._adopt():  # an empty database, or our own: we make the tables ourselves
+                raise
+            self._sink.connect()
         found = self._sink.positions()
         starts = {lane.feed: s for lane in lanes if not lane.parked and (s := self._start(lane, found)) is not None}
         wanted = {feed: (start.run, start.next) for feed, start in starts.items()}

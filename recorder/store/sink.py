@@ -47,13 +47,14 @@ class Again(Enum):
 class Sink:
     """The database as the writer sees it.
 
+    `url`: where it is, or what tells it (a local server that still starts raises SinkUnavailable).
     `instance`: the boot id of this machine, and after a `/` whatever else tells instances apart.
     `raw` gives a frame's bytes for quarantine. `aside`: statements to add when frames are set aside (their gaps).
     """
 
     def __init__(
         self,
-        url: str,
+        url: str | Callable[[], str],
         recorder_id: str,
         instance: str,
         *,
@@ -105,7 +106,8 @@ class Sink:
         if self._session is None:
             if self._connector is None:
                 name = f"recorder/{self.recorder_id[:8]}"
-                self._connector = Connector(self._url, name, deadline=self.deadline)
+                url = self._url() if callable(self._url) else self._url
+                self._connector = Connector(url, name, deadline=self.deadline)
             self._session = self._connector.open(self._watchdog)
         return self._session
 

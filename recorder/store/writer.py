@@ -14,6 +14,7 @@ import random
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from loguru import logger
 
@@ -38,6 +39,16 @@ RELEASE_SECONDS = 30.0  # how often segments are looked through for deletion; in
 IDLE = 0.05  # the longest wait for the first item; also how soon a feed that fell behind is noticed
 
 
+@dataclass(frozen=True, slots=True)
+class Care:
+    """What the writer does for others, because only its thread may: `release` deletes old segments, `adopt` makes the
+    tables of a database that is empty or our own (True if it did); and where it beats."""
+
+    beats: Beats
+    release: Callable[[list[Lane]], object]
+    adopt: Callable[[], bool]
+
+
 class Writer(threading.Thread):
     """Thread `writer`. `stop()` lets it commit what fits and ends it; `database` says in a sentence how it stands."""
 
@@ -48,8 +59,7 @@ class Writer(threading.Thread):
         sink: Sink,
         preparer: Preparer,
         limits: Database,
-        beats: Beats,
-        release: Callable[[list[Lane]], object] = lambda lanes: None,
+        care: Care,
     ) -> None:
         super().__init__(name="writer")
         self.lanes = {lane.feed: lane for lane in lanes}
@@ -60,17 +70,17 @@ class Writer(threading.Thread):
         self._sink = sink
         self._preparer = preparer
         self._limits = limits
-        self._beats = beats
-        self._release = release
+        self._beats = care.beats
+        self._release = care.release
         self._release_at = time.monotonic() + RELEASE_SECONDS
-        self._resume = Resume(sink, preparer)
+        self._resume = Resume(sink, preparer, care.adopt)
         self._resumed = False
         self._stopping = threading.Event()
         self._deadline = float("inf")
         self._checkpoint_at = 0.0
         self._round = 0
         self._committed_now = False
-        beats.register(self.name)
+        care.beats.register(self.name)
 
     # --- life ------------------------------------------------------------------------------------------------------
 
