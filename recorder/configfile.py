@@ -55,6 +55,13 @@ def parse(text: str, environ: Mapping[str, str], base: Path, known: Mapping[str,
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError([f"is not TOML: {_sentence(str(error))}"]) from None
+    return read(values, environ, base, known)
+
+
+def read(
+    values: dict[str, object], environ: Mapping[str, str], base: Path, known: Mapping[str, Venue] | None = None
+) -> Config:
+    """The configuration in the values of a file."""
     report = Report()
     root = Table("", "", values, environ, report, sections.NOT_YET)
     config = _config(root, base, venues() if known is None else known)

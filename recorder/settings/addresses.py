@@ -27,12 +27,6 @@ def listen(value: object) -> str:
     return text
 
 
-def listen_parts(address: str) -> tuple[str, int]:
-    """Host and port of a checked listen address."""
-    host, _, port = address.rpartition(":")
-    return host.strip("[]"), int(port)
-
-
 def _split(text: str) -> SplitResult:
     """The parts of a URL whose host and port are sound."""
     try:
@@ -93,12 +87,16 @@ def database(value: object) -> Secret | None:
     from psycopg.conninfo import conninfo_to_dict
 
     try:
-        conninfo_to_dict(text)
+        parts = conninfo_to_dict(text)
     except ProgrammingError:
         raise ValueError(
             "cannot be read as a PostgreSQL URL; characters such as @ : / ? # % in user or password must be "
             "percent-encoded (@ is %40)"
         ) from None
+    # The parser takes any text for a port; a list has one for each host.
+    for port in filter(None, str(parts.get("port") or "").split(",")):
+        if not (port.isascii() and port.isdecimal() and 0 < int(port) < 65536):
+            raise ValueError("has a port that is no number from 1 to 65535")
     return Secret(text)
 
 

@@ -34,7 +34,7 @@ class Fake:
             for c, channel in enumerate(block.channels)
             if self.channel(channel) is None
         ]
-        return problems if "api_key" in source.options else ["api_key is missing", *problems]
+        return problems if "api_key" in source.options else ["api_key: is missing", *problems]
 
     def lines(self, source: Source) -> list[Line]:
         """One connection for all."""
