@@ -1,0 +1,3 @@
+"""What every test can ask for. Each subject has its own plugin under `tests/fixtures`."""
+
+pytest_plugins = ["tests.fixtures.server", "tests.fixtures.database"]
