@@ -1,0 +1,216 @@
+"""Which subscription goes where: checked, spread over connections, packed into requests, within a venue's limits.
+
+Owns what every venue's planning has in common. Never knows a venue's names, and never sends anything.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from zlib import crc32
+
+from recorder.config import Source
+from recorder.venues import Channel, Limits, Line, Request, Subscription
+
+
+def wanted(source: Source) -> list[Subscription]:
+    """Every (channel, symbol) that a source's blocks ask for, once, in the order of the file. A block without
+    symbols asks for the channel as a whole."""
+    pairs = (
+        Subscription(channel, symbol)
+        for block in source.subscribe
+        for channel in block.channels
+        for symbol in block.symbols or ("",)
+    )
+    return list(dict.fromkeys(pairs))
+
+
+def limits_of(source: Source, default: Limits) -> Limits:
+    """The venue's limits with what the source overrides."""
+    known = {each.name for each in fields(Limits)}
+    return replace(default, **{key: value for key, value in source.limits.items() if key in known})
+
+
+def find(name: str, channels: Iterable[Channel]) -> Channel | None:
+    """The channel of this name; `candle*` stands for every name that begins with `candle` and goes on."""
+    for channel in channels:
+        family = channel.name.removesuffix("*")
+        if channel.name == family == name or (channel.name != family and name.startswith(family) and name > family):
+            return None if "*" in name else channel
+    return None
+
+
+# --- checking -------------------------------------------------------------------------------------------------------
+
+
+def suggest(word: str, known: Iterable[str]) -> str:
+    """`; did you mean "trades"?`, or nothing if nothing comes close."""
+    folded = {name.lower(): name for name in known}
+    close = difflib.get_close_matches(word.lower(), folded, n=1, cutoff=0.6)
+    return f'; did you mean "{folded[close[0]]}"?' if close else ""
+
+
+# --- connections and requests ---------------------------------------------------------------------------------------
+
+
+def spread(
+    subscriptions: Sequence[Subscription], symbols: int, heavy: Callable[[Subscription], bool], heavies: int
+) -> list[list[Subscription]]:
+    """Connections with at most `symbols` symbols and `heavies` heavy channels each (0: no limit). The channels of a
+    symbol stay together, symbols keep their order; so the same configuration always gives the same connections."""
+    by_symbol: dict[str, list[Subscription]] = {}
+    for subscription in subscriptions:
+        by_symbol.setdefault(subscription.symbol, []).append(subscription)
+    groups: list[list[Subscription]] = []
+    held = weight = 0
+    for together in by_symbol.values():
+        added = sum(map(heavy, together))
+        full = (symbols and held == symbols) or (heavies and weight and weight + added > heavies)
+        if not groups or full:
+            groups.append([])
+            held = weight = 0
+        groups[-1] += together
+        held, weight = held + 1, weight + added
+    return groups
+
+
+def requests(
+    op: str, subscriptions: Sequence[Subscription], arg: Callable[[Subscription], Mapping[str, str]], limit: int
+) -> list[Request]:
+    """`{"id":…,"op":…,"args":[…]}` frames of at most `limit` bytes. The id follows from the content, so that equal
+    requests are equal frames."""
+    groups: list[dict[Subscription, bytes]] = []
+    used = limit
+    for subscription in subscriptions:
+        encoded = json.dumps(arg(subscription), separators=(",", ":")).encode()
+        if not groups or used + len(encoded) + 1 > limit:
+            groups.append({})
+            used = len(f'{{"id":"x12345678","op":"{op}","args":[]}}')
+        groups[-1][subscription] = encoded
+        used += len(encoded) + 1
+    found = []
+    for group in groups:
+        joined = b",".join(group.values())
+        number = f"{op[0]}{crc32(joined):08x}"
+        body = b'{"id":"%b","op":"%b","args":[%b]}' % (number.encode(), op.encode(), joined)
+        found.append(Request(body, tuple(group), number))
+    return found
+
+
+# --- the venue that others start from -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A way to name what a channel is about: how such a name looks."""
+
+    name: str
+    shape: str  # regular expression
+    example: str
+
+    def problem(self, symbol: str) -> str:
+        """What is wrong with a symbol, "" nothing."""
+        if re.fullmatch(self.shape, symbol):
+            return ""
+        better = re.sub(r"[/_:]", "-", symbol.upper())
+        better = re.sub(r"^([A-Z0-9]+?)(USDT|USDC|USD)\b", r"\1-\2", better)
+        hint = f'did you mean "{better}"?' if re.fullmatch(self.shape, better) else f"it looks like {self.example}"
+        return f'"{symbol}" is no {self.name} of this venue; {hint}'
+
+
+class BaseVenue(ABC):
+    """Planning for a venue that serves channels on paths and takes `{"id","op","args"}` requests."""
+
+    channels: tuple[Channel, ...]
+    limits: Limits
+    options: Mapping[str, str] = {}
+    secrets: frozenset[str] = frozenset()
+    paths: Mapping[str, str]
+    private: frozenset[str] = frozenset()  # channels that are no market data
+    families: Sequence[str] = ()  # members of channels named with a `*`, for suggestions
+    close_reasons: Mapping[int, str] = {}
+    heavy: tuple[frozenset[str], int] = (frozenset(), 0)  # channels of which a connection should carry few, and how few
+
+    @abstractmethod
+    def key(self, channel: str) -> Key | None:
+        """How a channel names what it is about; None where it takes no symbol."""
+
+    @abstractmethod
+    def arg(self, subscription: Subscription) -> Mapping[str, str]:
+        """An element of `args`."""
+
+    def channel(self, name: str) -> Channel | None:
+        """The channel that a name belongs to."""
+        return find(name, self.channels)
+
+    def check(self, source: Source) -> list[str]:
+        """Everything wrong with a source, one sentence each, with its place."""
+        problems = [*self._check_endpoints(source)]
+        for b, block in enumerate(source.subscribe):
+            for n, channel in enumerate(block.channels):
+                if problem := self._check_channel(channel, block.symbols):
+                    problems.append(f"subscribe[{b}].channels[{n}]: {problem}")
+            for n, symbol in enumerate(block.symbols):
+                if problem := self._check_symbol(symbol, block.channels):
+                    problems.append(f"subscribe[{b}].symbols[{n}]: {problem}")
+        needed, allowed = len(self.lines(source)), limits_of(source, self.limits).max_connections
+        if allowed and needed > allowed:
+            problems.append(f"needs {needed} connections, but limits allow {allowed}; subscribe to less")
+        return problems
+
+    def _check_endpoints(self, source: Source) -> Iterator[str]:
+        for n, url in enumerate(source.endpoints):
+            path = next((p for p in self.paths.values() if p in url), None)
+            if path:
+                better = url[: url.index(path)]
+                yield f'endpoints[{n}]: "{url}" holds a path that the recorder adds itself; did you mean "{better}"?'
+
+    def _check_channel(self, channel: str, symbols: Sequence[str]) -> str:
+        if channel in self.private:
+            return f'"{channel}" is a private channel; this recorder records market data only'
+        if self.channel(channel) is None:
+            names = [c.name for c in self.channels if "*" not in c.name]
+            return f'there is no channel "{channel}"{suggest(channel, [*names, *self.families])}'
+        key = self.key(channel)
+        if symbols and key is None:
+            return f'"{channel}" takes no symbols; give it a block of its own without any'
+        if not symbols and key is not None:
+            return f'"{channel}" needs symbols, such as {key.example}'
+        return ""
+
+    def _check_symbol(self, symbol: str, channels: Sequence[str]) -> str:
+        """What the first of a block's channels that minds it has against a symbol."""
+        if any(c in symbol for c in "*?[]"):
+            return f'"{symbol}" is a pattern, which this version does not resolve yet; list the symbols themselves'
+        keys = dict.fromkeys(self.key(channel) for channel in channels if self.channel(channel))
+        return next((problem for key in keys if key and (problem := key.problem(symbol))), "")
+
+    def lines(self, source: Source) -> list[Line]:
+        """Connections of each path, named `<path>/<number>`. The advice about heavy channels gives way to a limit
+        on connections."""
+        limits, asked, (heavy, few) = limits_of(source, self.limits), wanted(source), self.heavy
+        split = {path: [s for s in asked if (c := self.channel(s.channel)) and c.path == path] for path in self.paths}
+        for most in (few, 0):
+            groups = {
+                path: spread(each, limits.symbols_per_connection, lambda s: s.channel in heavy, most)
+                for path, each in split.items()
+            }
+            if not limits.max_connections or sum(map(len, groups.values())) <= limits.max_connections:
+                break
+        return [Line(f"{p}/{n}", self.paths[p], tuple(g)) for p, each in groups.items() for n, g in enumerate(each)]
+
+    def subscribe(self, subscriptions: Sequence[Subscription]) -> list[Request]:
+        """Requests for these."""
+        return requests("subscribe", subscriptions, self.arg, self.limits.request_bytes)
+
+    def unsubscribe(self, subscriptions: Sequence[Subscription]) -> list[Request]:
+        """Requests to end these."""
+        return requests("unsubscribe", subscriptions, self.arg, self.limits.request_bytes)
+
+    def close_reason(self, code: int, text: str) -> str:
+        """The label of `recorder_reconnects_total`."""
+        return self.close_reasons.get(code, "close")
