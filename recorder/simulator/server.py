@@ -228,6 +228,14 @@ def _okx(rate: float) -> TickingVenue:
 
 
 VENUES: dict[str, Callable[[float], TickingVenue]] = {"okx": _okx}
+DEMO_RATE = 150.0  # trades a second over all instruments: lively to watch, a few percent of a core
+DEMO_CHANNELS = ("trades", "books", "bbo-tbt", "books5", "tickers", "candle1m", "candle1s")
+
+
+def demo_venues() -> list[tuple[TickingVenue, dict[str, tuple[str, ...]]]]:
+    """The venues of the demo, and which channels and symbols are worth recording from each."""
+    symbols = tuple(one.symbol for one in LISTINGS)
+    return [(_okx(DEMO_RATE), dict.fromkeys(DEMO_CHANNELS, symbols))]
 
 
 def serve(venues: list[str], host: str, port: int, tls: bool, rate: float, replay: list[Path]) -> int:
