@@ -16,7 +16,7 @@ class Fake:
     title = "A venue of the tests"
     endpoints: tuple[str, ...] = ("wss://ws.example.com",)
     rest = "https://rest.example.com"
-    channels = (
+    channels: tuple[Channel, ...] = (
         Channel("trades", "trades", Continuity.NUMBERED, "public"),
         Channel("books", "books", Continuity.CHAINED, "public", "400 levels"),
     )
