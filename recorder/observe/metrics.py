@@ -19,6 +19,7 @@ from prometheus_client.registry import Collector
 
 from recorder import __version__
 from recorder.config import Config
+from recorder.guards import REASONS
 from recorder.records import TABLES
 from recorder.venues import venues
 
@@ -32,10 +33,9 @@ GAP_CAUSES = (
     *("sequence", "disconnect", "silence", "recorder_down", "late", "rejected", "shed", "quarantined"),
     *("corrupt", "reset", "database_restored"),
 )
-QUARANTINE_REASONS = (
-    *("invalid_json", "invalid_utf8", "missing_field", "wrong_type", "bad_number", "absurd_time", "too_deep"),
-    "database",
-)
+QUARANTINE_REASONS = (*sorted(REASONS), "database")
+
+CHORES = ("retention",)
 
 # A commit costs a few milliseconds when all is well; a deadline ends it after a minute.
 COMMIT_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
@@ -153,6 +153,9 @@ class Metrics:
         self._capture()
         self._store()
         self._quality()
+        self.chore_failures = self._family("recorder_chore_failures", "Chores that failed and are tried again", "chore")
+        for chore in CHORES:
+            self.chore_failures.create(chore)
         self._gauges = ScrapeGauges(self._counter("recorder_scrape_errors", "Gauges that could not be read", "metric"))
         self.registry.register(self._gauges)
         self.page_errors = self._counter("recorder_http_errors", "Pages of the HTTP port that failed")
