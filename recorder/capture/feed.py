@@ -1,0 +1,208 @@
+"""A feed: one connection, its thread, its spool; connects, comes back, and says what it does.
+
+Owns the thread `feed:<name>` and the order connect → session → wait → connect. Never waits for the database, never
+gives up, and ends only when it is told to or when the disk refuses twice.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from loguru import logger
+
+from recorder.capture.backoff import Allowance, Backoff, Doors
+from recorder.capture.feedstate import FeedState
+from recorder.capture.heartbeat import Heartbeats
+from recorder.capture.intake import Clock, Intake, Outlet
+from recorder.capture.session import Chains, Link, Session, Tools
+from recorder.capture.silence import Silence
+from recorder.capture.spool import Spool
+from recorder.capture.subscriptions import Subscriptions
+from recorder.capture.transport import Options, Transport
+from recorder.config import Source
+from recorder.errors import ConnectionLost
+from recorder.observe.health import Beats
+from recorder.observe.metrics import Metrics
+from recorder.quality.continuity import Continuity
+from recorder.records import Alive, Closed, Failed, Opened, Streams
+from recorder.redact import redact
+from recorder.subscriptions import limits_of
+from recorder.venues import Decoder, Line, Venue
+
+DOORS = Doors()  # venues count connections per address, so it is one for the process
+LONGEST_WAIT = 1.0  # between two beats while there is nothing to do
+
+Connect = Callable[[str, Line, Options, Callable[[], bool]], Link]
+
+
+@dataclass(frozen=True, slots=True)
+class FeedParts:
+    """What a feed is built from. The last ones differ only in tests. `wait(seconds)` of `stop` is the only sleep."""
+
+    spool: Spool
+    state: FeedState
+    decoder: Decoder
+    streams: Streams
+    continuity: Continuity
+    heartbeats: Heartbeats
+    metrics: Metrics
+    beats: Beats
+    doors: Doors = DOORS
+    clock: Clock = field(default_factory=Clock)
+    rng: random.Random = field(default_factory=random.Random)
+    connect: Connect = Transport.connect
+    stop: threading.Event = field(default_factory=threading.Event)
+
+
+class Feed(threading.Thread):
+    """`feed` is its name (`okx/public/0`). `connected`, `parked`, `last_data` and `rtt` are for whoever scrapes;
+    `fault` is what ended the thread when nobody told it to."""
+
+    def __init__(
+        self,
+        feed: str,
+        source: Source,
+        venue: Venue,
+        line: Line,
+        parts: FeedParts,
+        on_fault: Callable[[BaseException], None],
+    ) -> None:
+        super().__init__(name=f"feed:{feed}")
+        self.feed, self.source, self.venue, self.line = feed, source, venue, line
+        self.spool, self.state = parts.spool, parts.state
+        self.connected = self.parked = False
+        self.rtt: tuple[str, float] | None = None  # endpoint, seconds
+        self.fault: BaseException | None = None
+        self._parts = parts
+        self._on_fault = on_fault
+        self._stop_event = parts.stop
+        self._clock = parts.clock
+        self._backoff = Backoff(parts.rng)
+        self._limits = limits_of(source, venue.limits)
+        self._options = Options(coalesce=source.coalesce, proxy=source.proxy)
+        self._endpoint = 0
+        self._opened_at = 0
+        outlet = Outlet(parts.spool, parts.decoder, parts.state, parts.streams, parts.metrics)
+        self._intake = Intake(outlet, venue.channel, parts.clock)
+        self.last_data = self._intake.last_data
+        self._tools = Tools(
+            venue=venue,
+            source=source.name,
+            intake=self._intake,
+            subscriptions=Subscriptions(line.subscriptions, venue),
+            silence=Silence(),
+            chains=Chains(venue, line.subscriptions, parts.continuity),
+            streams=parts.streams,
+            metrics=parts.metrics,
+            clock=parts.clock,
+        )
+        self._log = logger.bind(feed=feed)
+        parts.beats.register(self.name)
+
+    # --- the thread ------------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Until stopped, or until something happens that a feed cannot survive."""
+        try:
+            while not self._stop_event.is_set():
+                self._pause(self.attempt())
+            self._intake.note(Alive())
+        except Exception as fault:  # noqa: BLE001 - a thread's top: the supervisor is told and ends the process
+            self.fault = fault
+            self._on_fault(fault)
+        finally:
+            self._parts.beats.forget(self.name)
+
+    def stop(self) -> None:
+        """Take leave of the venue and end; within a second, even in the middle of connecting."""
+        self._stop_event.set()
+
+    def attempt(self) -> float:
+        """One connection, from its turn at the venue's door to its end; seconds until the next."""
+        now = self._clock.monotonic()
+        self._pause(self._parts.doors.reserve(self.venue.name, self._limits.connects_per_second, now))
+        if self._stop_event.is_set():
+            return 0.0
+        endpoint = self.source.endpoints[self._endpoint % len(self.source.endpoints)]
+        try:
+            link = self._parts.connect(endpoint, self.line, self._options, self._unwanted)
+        except ConnectionLost as lost:
+            return self._failed(endpoint, lost)
+        return self._record(link)
+
+    def _pause(self, seconds: float) -> None:
+        """Wait, but go on saying that we are alive."""
+        end = self._clock.monotonic() + seconds
+        while not self._unwanted():
+            left = end - self._clock.monotonic()
+            if left <= 0:
+                return
+            self._stop_event.wait(min(left, LONGEST_WAIT))
+
+    def _unwanted(self) -> bool:
+        """Whether to stop; asked often enough to beat and to note that we are alive."""
+        self._parts.beats.beat(self.name)
+        self._intake.alive()
+        return self._stop_event.is_set()
+
+    # --- a connection ----------------------------------------------------------------------------------------------
+
+    def _record(self, link: Link) -> float:
+        """Record until the connection ends, and say so; seconds until the next."""
+        self._opened_at = self._clock.now_us()
+        self._intake.note(Opened(link.endpoint))
+        self.connected = True
+        self._log.bind(event="feed.opened").info("connected to {}", link.endpoint)
+        pulse = self._parts.heartbeats.add(link, self.venue.heartbeat)
+        session = Session(self._tools, link, Allowance.of(self._limits, self.venue.heartbeat), pulse)
+        try:
+            self._turn(session, link)
+            session.finish()
+            lost = ConnectionLost("shutdown")
+        except ConnectionLost as ended:
+            lost = ended
+        finally:
+            self.connected = False
+            self._parts.heartbeats.remove(pulse)
+            link.close()
+        return self._closed(session, link, lost)
+
+    def _turn(self, session: Session, link: Link) -> None:
+        while not self._stop_event.is_set():
+            self._parts.beats.beat(self.name)
+            session.turn()
+            if session.brought_data:
+                self._backoff.data()
+                self.parked = False
+            self.rtt = None if link.rtt_ms is None else (link.endpoint, link.rtt_ms / 1000)
+
+    def _closed(self, session: Session, link: Link, lost: ConnectionLost) -> float:
+        message = redact(lost.detail)
+        frames, rtt = link.received_frames, link.rtt_ms
+        self._intake.note(Closed(lost.reason, lost.code, message, link.endpoint, self._opened_at, frames, rtt))
+        if lost.reason == "shutdown":
+            return 0.0
+        return self._later(lost, session)
+
+    def _failed(self, endpoint: str, lost: ConnectionLost) -> float:
+        if lost.reason == "shutdown":
+            return 0.0
+        self._intake.note(Failed(lost.reason, redact(endpoint), redact(lost.detail), lost.code))
+        return self._later(lost, None)
+
+    def _later(self, lost: ConnectionLost, session: Session | None) -> float:
+        """Count, choose the endpoint, and say when to come back. One that brought data is worth a second try."""
+        metrics, source = self._parts.metrics, self.source.name
+        metrics.reconnects(source, lost.reason).inc()
+        if lost.reason == "heartbeat" or (session is not None and session.heartbeat_missed):
+            metrics.heartbeat_timeouts(source).inc()
+        if session is None or not session.brought_data:
+            self._endpoint += 1
+        delay = self._backoff.failed(lost.reason, *([session.reaction] if session is not None else []))
+        self.parked = self._backoff.parked
+        log = self._log.bind(event="feed.lost", reason=lost.reason)
+        log.warning("{}: {}; again in {:.1f} s", lost.reason, redact(lost.detail), delay)
+        return delay

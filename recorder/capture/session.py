@@ -1,0 +1,250 @@
+"""One open connection: asks for the subscriptions, takes in what comes, and does what the venue's answers call for.
+
+Owns a connection from the handshake to the reason of its end. Never connects, never decides when to come back (the
+feed does), and never loses what was read: every burst is taken in before anything in it is reacted to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+from recorder.capture.backoff import Allowance
+from recorder.capture.frames import Run
+from recorder.capture.heartbeat import Pulse
+from recorder.capture.intake import Clock, Intake
+from recorder.capture.silence import Silence
+from recorder.capture.subscriptions import Rejection, Subscriptions
+from recorder.errors import ConnectionLost
+from recorder.observe.metrics import Metrics
+from recorder.quality.continuity import Continuity
+from recorder.records import (
+    Ack,
+    Acknowledged,
+    Decoded,
+    Notice,
+    Pong,
+    Reaction,
+    Refusal,
+    Rejected,
+    Reply,
+    Streams,
+    Subscribed,
+)
+from recorder.redact import redact
+from recorder.venues import Continuity as Proof
+from recorder.venues import Subscription, Venue
+
+TURN = 0.5  # seconds: no wait is longer, so that stop, silence and requests have their turn
+SLOW_DOWN = 30.0
+LAST_READS = 64  # at the end: what has arrived already, but not for ever
+
+
+class Link(Protocol):
+    """What a feed needs of a transport."""
+
+    endpoint: str
+    rtt_ms: float | None
+    received_frames: int
+    last_received: float
+
+    def read(self, timeout: float) -> list[Run]:
+        """Messages, or nothing after `timeout` seconds; raises `ConnectionLost`."""
+
+    def send(self, payload: bytes) -> None:
+        """Send a text message; never waits."""
+
+    def heard_since(self, moment: float) -> bool:
+        """Did anything come since then?"""
+
+    def abort(self, reason: str, detail: str = "") -> None:
+        """Break the connection."""
+
+    def close(self, code: int = 1000) -> None:
+        """Take leave and close."""
+
+
+class Chains:
+    """The live look at book chains: which books must be asked for anew. Only tables with chained channels are
+    looked at; the writer judges everything once more, in committed order, to record it."""
+
+    def __init__(self, venue: Venue, subscriptions: Iterable[Subscription], continuity: Continuity) -> None:
+        channels = [venue.channel(s.channel) for s in subscriptions]
+        self._tables = {c.table for c in channels if c is not None and c.continuity is Proof.CHAINED}
+        self._continuity = continuity
+
+    def broken(self, decoded: Decoded) -> list[int]:
+        """Streams whose chain broke in this burst."""
+        tables = {name: rows for name, rows in decoded.tables.items() if name in self._tables}
+        if not tables:
+            return []
+        part = Decoded(decoded.feed, decoded.run, decoded.first, decoded.next, decoded.received_at, tables)
+        return self._continuity.observe(part).broken
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What lasts longer than a connection: the same for all sessions of a feed."""
+
+    venue: Venue
+    source: str
+    intake: Intake
+    subscriptions: Subscriptions
+    silence: Silence
+    chains: Chains
+    streams: Streams
+    metrics: Metrics
+    clock: Clock
+
+
+class Session:
+    """An open connection. `reaction` and `heartbeat_missed`: what the venue's table says about the code that ended
+    it; `brought_data`: whether it was worth anything."""
+
+    def __init__(self, tools: Tools, link: Link, allowance: Allowance, pulse: Pulse) -> None:
+        self._tools = tools
+        self._link = link
+        self._allowance = allowance
+        self._pulse = pulse
+        self._intake = tools.intake
+        self._subscriptions = tools.subscriptions
+        self._slow_down = SLOW_DOWN
+        self._codes = {code.code: code for code in tools.venue.codes}
+        self.reaction = Reaction.RETRY
+        self.heartbeat_missed = False
+        self.brought_data = False
+        tools.subscriptions.begin()
+        tools.silence.opened(tools.clock.monotonic())
+
+    # --- one turn --------------------------------------------------------------------------------------------------
+
+    def turn(self) -> None:
+        """Read, react, ask. Raises `ConnectionLost` when it is over."""
+        now = self._tools.clock.monotonic()
+        wait = self._send(now)
+        try:
+            runs = self._link.read(wait)
+        except ConnectionLost as lost:
+            raise self._named(lost) from None
+        if runs:
+            self._take(runs)
+        self._look(self._tools.clock.monotonic())
+
+    def finish(self) -> None:
+        """Take in what has already arrived: it was received, so it must not be lost."""
+        try:
+            for _ in range(LAST_READS):
+                runs = self._link.read(0)
+                if not runs:
+                    return
+                self._take(runs)
+        except ConnectionLost:
+            return  # it ends anyway
+
+    def _take(self, runs: list[Run]) -> None:
+        at = self._tools.clock.now_us()
+        lost_before = self._intake.lost
+        bursts = [self._intake.take(kind, frames, at) for kind, frames in runs]
+        for decoded in bursts:
+            self._consider(decoded)
+        for decoded in bursts:
+            for reply in decoded.replies:
+                self._react(reply)
+        if lost_before and self._intake.lost == lost_before:
+            self._intake.lost = 0
+            # Only an interruption makes a hole in every stream, and the books start anew.
+            raise ConnectionLost("reset", f"the spool's disk was full: {lost_before} frames were lost")
+
+    def _consider(self, decoded: Decoded) -> None:
+        tools = self._tools
+        if decoded.messages:
+            self.brought_data = True
+            tools.silence.data(tools.clock.monotonic())
+        broken = tools.chains.broken(decoded)
+        if broken:
+            streams = [tools.streams[number] for number in broken]
+            self._subscriptions.broke(Subscription(s.channel, s.symbol) for s in streams)
+
+    def _look(self, now: float) -> None:
+        """What time alone brings about."""
+        self._intake.alive()
+        self._reject(self._subscriptions.look(now))
+        recovered = self._subscriptions.recover(now)
+        if recovered:
+            self._tools.metrics.book_resyncs(self._tools.source).inc(recovered)
+        if self._tools.silence.overdue(now):
+            raise ConnectionLost("silence", "the connection stands, but brings no data")
+
+    def _send(self, now: float) -> float:
+        """Send what may be sent now; how long to wait for messages until the next may be."""
+        queue = self._subscriptions.queue
+        while queue:
+            outgoing = queue[0]
+            delay = self._allowance.wait(outgoing.request, now)
+            if delay > 0:
+                return min(delay, TURN)
+            queue.popleft()
+            self._allowance.take(outgoing.request, now)
+            if outgoing.first:
+                self._intake.note(Subscribed(tuple((s.channel, s.symbol) for s in outgoing.asks)))
+            self._link.send(outgoing.request.payload)
+            self._subscriptions.sent(outgoing, now)
+        return TURN
+
+    # --- what the venue answers --------------------------------------------------------------------------------------
+
+    def _react(self, reply: Reply) -> None:
+        match reply:
+            case Ack():
+                if self._subscriptions.acknowledged(reply):
+                    self._intake.note(Acknowledged(reply.channel, reply.symbol))
+            case Pong():
+                self._pong()
+            case Refusal():
+                self._refused(reply)
+            case Notice():
+                self._count(reply.code)
+                self._leave_if(reply.reaction, reply.code, reply.message)
+
+    def _pong(self) -> None:
+        if self._pulse.sent_at is not None:
+            self._link.rtt_ms = (self._tools.clock.monotonic() - self._pulse.sent_at) * 1000
+
+    def _refused(self, refusal: Refusal) -> None:
+        now = self._tools.clock.monotonic()
+        self._count(refusal.code)
+        if refusal.reaction is Reaction.SLOW_DOWN:
+            self._allowance.slow_down(self._slow_down, now)
+            self._slow_down = min(2 * self._slow_down, 600.0)
+        self._leave_if(refusal.reaction, refusal.code, refusal.message)
+        self._reject(self._subscriptions.refused(refusal, now))
+
+    def _reject(self, rejections: list[Rejection]) -> None:
+        for each in rejections:
+            subscription = each.subscription
+            self._intake.note(Rejected(subscription.channel, subscription.symbol, each.code, redact(each.message)))
+        if rejections and self._subscriptions.hopeless:
+            raise ConnectionLost("config", "the venue refuses every subscription", rejections[-1].code or None)
+
+    def _leave_if(self, reaction: Reaction, code: str, message: str) -> None:
+        """Leave the connection if that is what this code calls for."""
+        reasons = {Reaction.RETRY: "close", Reaction.PARK: "auth", Reaction.HAND_OVER: "handover"}
+        if reaction in reasons:
+            self.reaction = reaction
+            raise ConnectionLost(reasons[reaction], message, code)
+
+    def _named(self, lost: ConnectionLost) -> ConnectionLost:
+        """A close code has a reason and a reaction of its own at this venue."""
+        if lost.reason != "close" or lost.code is None:
+            return lost
+        code = f"close {lost.code}"
+        self._count(code)
+        if code in self._codes:
+            self.reaction = self._codes[code].reaction
+        return ConnectionLost(self._tools.venue.close_reason(int(lost.code), lost.detail), lost.detail, lost.code)
+
+    def _count(self, code: str) -> None:
+        self._tools.metrics.venue_errors(self._tools.source, code).inc()
+        if code in self._codes and self._codes[code].counts_as_heartbeat_timeout:
+            self.heartbeat_missed = True
