@@ -384,3 +384,18 @@ FROM trades GROUP BY channel ORDER BY channel;
 -- Every hole, newest first.
 SELECT source, channel, symbol, from_time, to_time, from_seq, to_seq, missing, cause, state
 FROM gaps ORDER BY detected_at DESC LIMIT 20;
+
+-- name: status_session
+-- For somebody who only looks: nothing can be changed, nothing can take long.
+SELECT set_config('statement_timeout', '10s', false), set_config('default_transaction_read_only', 'on', false);
+
+-- name: status_positions
+-- What is committed, read without a lock; of one recorder, or of all (null): recorder_id.
+SELECT recorder_id::text, feed, run, next, epoch, extract(epoch FROM clock_timestamp() - committed_at)::float8,
+       extract(epoch FROM clock_timestamp() - watermark)::float8
+FROM positions WHERE recorder_id = coalesce(%s::uuid, recorder_id) ORDER BY recorder_id, feed;
+
+-- name: status_gaps
+-- Holes by source and cause: how many, how many still go on, and when the last one was found.
+SELECT source, cause, count(*), count(*) FILTER (WHERE to_time IS NULL), max(detected_at)::text
+FROM gaps GROUP BY source, cause ORDER BY source, cause;
