@@ -5,13 +5,17 @@ Owns what is checked before they start. What they start is in its own module, im
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import typer
 from loguru import logger
 
 from recorder import configfile, log
 from recorder.config import Config
 from recorder.errors import Exit, RecorderError
+from recorder.redact import clean
 from recorder.settings.tables import did_you_mean
 
 
@@ -44,6 +48,42 @@ def run(path: Path | None, only: tuple[str, ...]) -> int:
     from recorder import daemon
 
     return daemon.run(config, only=only or None)
+
+
+def migrate(path: Path | None) -> int:
+    """Bring the schema to this version, and say what was done."""
+    config = _started(path)
+    with _owner_url(config) as url:
+        from recorder.store.ground import options
+        from recorder.store.migrate import migrate_url
+
+        report = migrate_url(url, options(config), say=lambda sentence: typer.echo(clean(sentence), err=True))
+    typer.echo(f"{report.server}: schema {report.number}")
+    for name in report.applied:
+        typer.echo(f"applied: {name}")
+    for what in report.changed:
+        typer.echo(f"changed: {what}")
+    for note in report.notes:
+        typer.echo(f"note: {note}")
+    if not report.applied and not report.changed:
+        typer.echo("nothing had to be done")
+    return Exit.OK
+
+
+@contextmanager
+def _owner_url(config: Config) -> Iterator[str]:
+    """Who may change tables; a local server is started for it, unless it runs, and then stopped again."""
+    if config.database.url is not None:
+        yield str.__str__(config.database.url)
+        return
+    from recorder.store.local import LocalServer
+
+    server = LocalServer(config.home / "postgres", scram=True, say=lambda sentence: typer.echo(sentence, err=True))
+    server.start()
+    try:
+        yield server.owner_url
+    finally:
+        server.stop()
 
 
 def demo(seconds: float, keep: bool) -> int:

@@ -61,3 +61,9 @@ def show_size(count: int) -> str:
     """A size in the largest unit that keeps it exact."""
     exact = [name for name, one in _BINARY.items() if count and count % one == 0]
     return f"{count // _BINARY[exact[-1]]}{exact[-1]}" if exact else "0B"
+
+
+def show_bytes(count: int) -> str:
+    """A number of bytes for people: rounded, in the unit that suits it."""
+    fitting = [name for name, one in _BINARY.items() if count >= one] or ["B"]
+    return f"{count / _BINARY[fitting[-1]]:.3g} {fitting[-1]}" if len(fitting) > 1 else f"{count} B"

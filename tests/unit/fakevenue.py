@@ -63,7 +63,7 @@ class Open(Fake):
     """The same without a key."""
 
     name = "open"
-    endpoints = ("wss://open.example.com", "wss://open2.example.com")
+    endpoints: tuple[str, ...] = ("wss://open.example.com", "wss://open2.example.com")
     options: Mapping[str, str] = {}
     secrets: frozenset[str] = frozenset()
 
