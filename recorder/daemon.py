@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import signal
 import threading
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 
+import psycopg
 import schedule
 from loguru import logger
 
@@ -27,32 +26,37 @@ from recorder.observe.metrics import Metrics
 from recorder.observe.report import FeedReport, Report
 from recorder.pipeline import Pipeline
 from recorder.records import now_us
+from recorder.store.ground import ground
 from recorder.store.lane import Lane
+from recorder.store.retention import retain
 from recorder.store.sink import Sink
 
 STOP_SECONDS = 9.0  # the promise is 10 s from SIGTERM to exit
 LOOK_SECONDS = 0.2
-RELEASE_SECONDS = 30
+STUCK_SECONDS = 30.0  # a thread that has not turned its loop for so long is stuck
+RETAIN_MINUTES = 10
 
 
 class Daemon:
     """A recorder without its signals: the demo and the benchmark run one inside their own process."""
 
-    def __init__(self, config: Config, home: DataDir, url: str, only: tuple[str, ...] = ()) -> None:
+    def __init__(self, config: Config, home: DataDir, only: tuple[str, ...] = ()) -> None:
         self.config = config
         self.home = home
         self.started_at = datetime.now(UTC)
         self.stopping = False
         self.beats = Beats()
         self.metrics = Metrics.from_config(config)
-        self.sink = Sink(url, home.identity, instance(), raw=self._raw)
-        self.pipeline = Pipeline(config, home, self.metrics, self.beats, self.sink, only)
+        self.ground = ground(config, self.beats.beat)
+        self.sink = Sink(self.ground.url, home.identity, instance(), raw=self._raw)
+        self.pipeline = Pipeline(config, home, self.metrics, self.sink, (self.beats, self.ground.adopt), only)
         self.http = HttpServer(config.recorder.listen, Pages(self.metrics, self, self.beats), self.beats)
-        self.chores = Chores(self.pipeline, self.beats, self.metrics)
+        self.chores = Chores(self._retain, self.beats, self.metrics)
 
     def start(self) -> None:
         """The HTTP port first: if it is taken, nothing else was begun."""
         self.http.start()
+        self.ground.start()
         self.pipeline.start()
         self.chores.start()
 
@@ -62,6 +66,7 @@ class Daemon:
         self.chores.stop()
         self.pipeline.stop(within)
         self.sink.close()
+        self.ground.stop()
         self.http.stop()
 
     def trouble(self) -> BaseException | None:
@@ -70,6 +75,12 @@ class Daemon:
         if fault is None and (name := self.pipeline.dead()):
             return RecorderError(f"thread {name} ended unexpectedly")
         return fault
+
+    def _retain(self) -> None:
+        """Where the server has no policies, old rows go by our own hand, on a connection of its own."""
+        if any(self.config.retention.values()) and not self.pipeline.writer.database:
+            with psycopg.connect(self.ground.url(), autocommit=True, connect_timeout=10) as conn:
+                retain(conn, self.config.retention)
 
     def _raw(self, feed: str, run: str, n: int) -> bytes | None:
         lane = self.pipeline.writer.lanes.get(feed)
@@ -100,7 +111,7 @@ class Daemon:
     def _feed(self, lane: Lane) -> FeedReport:
         feed = next((f for f in self.pipeline.feeds if f.feed == lane.feed), None)
         at = lane.uncommitted_at
-        report = FeedReport(
+        return FeedReport(
             feed=lane.feed,
             source=lane.source,
             connected=feed is not None and feed.connected,
@@ -117,19 +128,18 @@ class Daemon:
             endpoint=feed.endpoint if feed is not None else "",
             trouble=feed.trouble if feed is not None else "",
         )
-        return report
 
 
 class Chores(threading.Thread):
     """Thread `chores`: slow work on the wall clock (`schedule`). A chore that fails is counted and tried again."""
 
-    def __init__(self, pipeline: Pipeline, beats: Beats, metrics: Metrics) -> None:
+    def __init__(self, retention: Callable[[], object], beats: Beats, metrics: Metrics) -> None:
         super().__init__(name="chores")
         self._beats = beats
         self._metrics = metrics
         self._stopping = threading.Event()
         self._jobs = schedule.Scheduler()
-        self._jobs.every(RELEASE_SECONDS).seconds.do(self._guarded, "release", pipeline.release)
+        self._jobs.every(RETAIN_MINUTES).minutes.do(self._guarded, "retention", retention)
 
     def run(self) -> None:
         """Until stopped."""
@@ -143,9 +153,9 @@ class Chores(threading.Thread):
         """End after the chore in hand."""
         self._stopping.set()
 
-    def _guarded(self, name: str, chore: object) -> None:
+    def _guarded(self, name: str, chore: Callable[[], object]) -> None:
         try:
-            chore()  # type: ignore[operator]
+            chore()
         except Exception as error:  # noqa: BLE001 - a chore: counted, said, tried again
             self._metrics.chore_failures(name).inc()
             logger.bind(event="chore.failed").warning("{}: {}", name, error)
@@ -159,13 +169,13 @@ def instance() -> str:
 
 def run(config: Config, only: tuple[str, ...] | None = None) -> int:
     """Record until SIGTERM or SIGINT. The exit code; 0 after a clean stop."""
-    with DataDir(config.home) as home, database(config, home) as url:
-        daemon = Daemon(config, home, url, only or ())
+    with DataDir(config.home) as home:
+        daemon = Daemon(config, home, only or ())
         stop = threading.Event()
         _signals(stop)
         daemon.start()
         notify("READY=1")
-        logger.bind(event="daemon.started").info("recording {} feeds", len(daemon.pipeline.feeds))
+        logger.bind(event="daemon.started").info("recording with {} feeds", len(daemon.pipeline.feeds))
         try:
             return _supervise(daemon, stop)
         finally:
@@ -175,7 +185,7 @@ def run(config: Config, only: tuple[str, ...] | None = None) -> int:
 
 
 def _supervise(daemon: Daemon, stop: threading.Event) -> int:
-    watchdog = Watchdog(daemon.beats)
+    watchdog = Watchdog(daemon.beats, STUCK_SECONDS)
     while not stop.wait(LOOK_SECONDS):
         watchdog.turn()
         trouble = daemon.trouble()
@@ -191,12 +201,3 @@ def _signals(stop: threading.Event) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, received)
-
-
-@contextmanager
-def database(config: Config, home: DataDir) -> Iterator[str]:
-    """The URL to write to; a local server under data_dir where the configuration names none."""
-    if config.database.url is not None:
-        yield str.__str__(config.database.url)
-        return
-    raise NotImplementedError

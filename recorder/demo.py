@@ -45,7 +45,7 @@ def main(seconds: float, keep: bool) -> int:
         counts = _record(console, where, server.url, seconds)
         _ask(console, server.url)
         if keep:
-            console.print(f"\nThe database stays up: {server.url}\nStop it with: {server.stop_command}")
+            console.print(f"\nThe database stays up: {server.url}\nStop it with: kill -INT {server.postmaster()}")
     missing = [table for table in TABLES if not counts.get(table)]
     if missing:
         raise RecorderError(f"nothing was recorded into {', '.join(missing)}")
@@ -53,12 +53,12 @@ def main(seconds: float, keep: bool) -> int:
 
 
 def _database(console: Console, where: Path) -> LocalServer:
-    server = LocalServer(where / "postgres", auth="trust")
+    server = LocalServer(where / "postgres")
     with console.status("local database …") as status:
         server.install(status.update)
         server.start()
     console.print(f"database: [bold]{server.url}[/bold]")
-    report = migrate_url(server.url)
+    report = migrate_url(server.owner_url)
     console.print(f"server:   {report.server}")
     return server
 
@@ -77,7 +77,7 @@ def _record(console: Console, where: Path, url: str, seconds: float) -> dict[str
             sources=tuple(sources),
         )
         home = stack.enter_context(DataDir(config.home))
-        daemon = Daemon(config, home, url)
+        daemon = Daemon(config, home)
         daemon.start()
         stack.callback(daemon.stop)
         console.print(f"metrics:  http://{daemon.http.address[0]}:{daemon.http.address[1]}/metrics\n")

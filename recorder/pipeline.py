@@ -9,10 +9,10 @@ import queue
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from recorder.capture.datadir import DataDir
-from recorder.capture.feed import Feed
+from recorder.capture.feed import Feed, FeedParts
 from recorder.capture.feedstate import FeedState
 from recorder.capture.heartbeat import Heartbeats
 from recorder.capture.spool import Spool
@@ -25,9 +25,9 @@ from recorder.quality.continuity import Continuity
 from recorder.records import Decoded, Header, Stream, Streams, now_us
 from recorder.store.lane import Lane
 from recorder.store.last import last_record
-from recorder.store.prepare import Preparer
+from recorder.store.prepare import LastRecord, Preparer
 from recorder.store.sink import Sink
-from recorder.store.writer import Writer
+from recorder.store.writer import Care, Writer
 from recorder.venues import Continuity as Kind
 from recorder.venues import Decoder, Line, Venue, venues
 
@@ -68,8 +68,15 @@ class Pipeline:
     process cannot survive."""
 
     def __init__(
-        self, config: Config, home: DataDir, metrics: Metrics, beats: Beats, sink: Sink, only: tuple[str, ...] = ()
+        self,
+        config: Config,
+        home: DataDir,
+        metrics: Metrics,
+        sink: Sink,
+        care: tuple[Beats, Callable[[], bool]],
+        only: tuple[str, ...] = (),
     ) -> None:
+        beats, adopt = care
         self.config = config
         self.home = home
         self.metrics = metrics
@@ -91,7 +98,9 @@ class Pipeline:
             self._open(plan, share)
         self._retire(planned(config))
         preparer = Preparer(home.identity, self.streams, self._continuity, self._last_record, metrics)
-        self.writer = Writer(self.lanes, self._items, sink, preparer, config.database, beats, self._release)
+        self.writer = Writer(
+            self.lanes, self._items, sink, preparer, config.database, Care(beats, self._release, adopt)
+        )
         self._watch()
 
     # --- building --------------------------------------------------------------------------------------------------
@@ -107,7 +116,8 @@ class Pipeline:
         state = FeedState(plan.feed, source.name, spool.run, self._items, share, overflows)
         self.syncer.add(spool)
         decoder = plan.venue.decoder(spool.header, self.streams)
-        parts = FeedParts(spool, state, decoder, self._continuity(), self.heartbeats, self.metrics, self._beats)
+        tools = self._continuity(), self.heartbeats, self.metrics, self._beats
+        parts = FeedParts(spool, state, decoder, self.streams, *tools)
         self.feeds.append(Feed(plan.feed, source, plan.venue, plan.line, parts, self.fail))
         reader = SpoolReader(root, plan.feed, spool)
         self.lanes.append(Lane(plan.feed, source.name, reader, state, self._decoder))

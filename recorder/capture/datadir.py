@@ -60,6 +60,13 @@ class DataDir:
             os.close(self._lock)
             self._lock = None
 
+    def __enter__(self) -> DataDir:
+        self.acquire()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
     @property
     def identity(self) -> str:
         """The recorder's id. Raises `ConfigError` where there is none, or no uuid in its place."""

@@ -40,16 +40,16 @@ Connect = Callable[[str, Line, Options, Callable[[], bool]], Link]
 
 @dataclass(frozen=True, slots=True)
 class FeedParts:
-    """What a feed is built from. The last ones differ only in tests. `wait(seconds)` of `stop` is the only sleep."""
+    """What a feed is built from. From `doors` on they differ only in tests; waiting for `stop` is the only sleep."""
 
     spool: Spool
     state: FeedState
     decoder: Decoder
-    streams: Streams
     continuity: Continuity
     heartbeats: Heartbeats
     metrics: Metrics
     beats: Beats
+    streams: Streams
     doors: Doors = DOORS
     clock: Clock = field(default_factory=Clock)
     rng: random.Random = field(default_factory=random.Random)
@@ -74,6 +74,8 @@ class Feed(threading.Thread):
         self.feed, self.source, self.venue, self.line = feed, source, venue, line
         self.spool, self.state = parts.spool, parts.state
         self.connected = self.parked = False
+        self.endpoint = ""  # of the connection that stands
+        self.trouble = ""  # why none does
         self.rtt: tuple[str, float] | None = None  # endpoint, seconds
         self.fault: BaseException | None = None
         self._parts = parts
@@ -154,7 +156,7 @@ class Feed(threading.Thread):
         """Record until the connection ends, and say so; seconds until the next."""
         self._opened_at = self._clock.now_us()
         self._intake.note(Opened(link.endpoint))
-        self.connected = True
+        self.connected, self.endpoint, self.trouble = True, redact(link.endpoint), ""
         self._log.bind(event="feed.opened").info("connected to {}", link.endpoint)
         pulse = self._parts.heartbeats.add(link, self.venue.heartbeat)
         session = Session(self._tools, link, Allowance.of(self._limits, self.venue.heartbeat), pulse)
@@ -165,7 +167,7 @@ class Feed(threading.Thread):
         except ConnectionLost as ended:
             lost = ended
         finally:
-            self.connected = False
+            self.connected, self.endpoint = False, ""
             self._parts.heartbeats.remove(pulse)
             link.close()
         return self._closed(session, link, lost)
@@ -203,6 +205,7 @@ class Feed(threading.Thread):
             self._endpoint += 1
         delay = self._backoff.failed(lost.reason, *([session.reaction] if session is not None else []))
         self.parked = self._backoff.parked
+        self.trouble = f"{lost.reason}: {redact(lost.detail)}"
         log = self._log.bind(event="feed.lost", reason=lost.reason)
         log.warning("{}: {}; again in {:.1f} s", lost.reason, redact(lost.detail), delay)
         return delay
