@@ -33,7 +33,7 @@ class Side:
         self.sign = sign
         self.levels: dict[int, tuple[int, int]] = {}
         self.prices: list[int] = []  # ascending
-        self.changed: set[int] = set()
+        self.changed: dict[int, tuple[int, int] | None] = {}  # what a level was at the last publication
 
     @property
     def best(self) -> int:
@@ -47,16 +47,16 @@ class Side:
 
     def put(self, price: int, lots: int, orders: int) -> None:
         """Insert a level or change it."""
-        if price not in self.levels:
+        before = self.levels.get(price)
+        if before is None:
             insort(self.prices, price)
+        self.changed.setdefault(price, before)
         self.levels[price] = (lots, orders)
-        self.changed.add(price)
 
     def drop(self, price: int) -> None:
         """Remove a level."""
-        del self.levels[price]
+        self.changed.setdefault(price, self.levels.pop(price))
         del self.prices[bisect_left(self.prices, price)]
-        self.changed.add(price)
 
     def near(self, rank: int) -> int:
         """The price of the level `rank` steps behind the best."""
@@ -68,10 +68,12 @@ class Side:
         return [(price, *self.levels[price]) for price in prices]
 
     def changes(self) -> tuple[Level, ...]:
-        """The levels touched since the last call, best first; forgets them."""
-        prices = sorted(self.changed, reverse=self.sign > 0)
-        self.changed = set()
-        return tuple((price, *self.levels.get(price, (0, 0))) for price in prices)
+        """The levels that differ from the last publication, best first; the present ones are then the published ones.
+        A level that came and went in between was never there."""
+        before, self.changed = self.changed, {}
+        prices = sorted(before, reverse=self.sign > 0)
+        now = self.levels.get
+        return tuple((price, *now(price, (0, 0))) for price in prices if now(price) != before[price])
 
 
 class Book:
