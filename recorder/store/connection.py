@@ -21,8 +21,8 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from recorder.errors import SinkUnavailable
 from recorder.redact import protect, redact
-from recorder.store.migrate import State, schema_version
 from recorder.store.queries import queries
+from recorder.store.schema import State, schema_version
 from recorder.store.sqlstate import Action, Rule, classify, classify_connect
 
 CONNECT_SECONDS = 10

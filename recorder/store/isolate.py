@@ -90,7 +90,8 @@ class Unit:
 @dataclass(slots=True)
 class Isolation:
     """One flush, frame by frame where it must be. `renew` is called whenever the server has answered: a long search
-    is no dead server. `unknown`: treat errors that are in no table as a row's fault, too."""
+    is no dead server. `unknown`: treat errors that are in no table as a row's fault, too, unless every frame meets
+    one: then it is not the rows."""
 
     session: Session
     flush: Flush
@@ -100,6 +101,7 @@ class Isolation:
     refused: list[Quarantined] = field(default_factory=list)
     _loaded: set[Key] = field(default_factory=set)
     _again: bool = False
+    _last: psycopg.Error | UnicodeError | None = None  # the last error that is in no table
 
     def run(self) -> list[Quarantined]:
         """Store what can be stored; the frames and statements that could not."""
@@ -116,11 +118,14 @@ class Isolation:
         while self._again:
             self._again = False
             self._loaded.clear()
+            known = len(self.reasons)
             with self.session.conn.transaction() as attempt:
                 for table, wanted in tables.items():
                     self._table(table, [unit for unit in wanted if not unit.keys & self.reasons.keys()])
                 if self._again:
                     raise psycopg.Rollback(attempt)
+                if self._last is not None and not self._loaded and len(self.reasons) - known > 1:
+                    raise self._last
 
     def _table(self, table: str, wanted: list[Unit]) -> None:
         todo = [(start, min(start + WINDOW, len(wanted))) for start in range(0, len(wanted), WINDOW)][::-1]
@@ -154,6 +159,8 @@ class Isolation:
         return action is Action.ISOLATE or (self.unknown and action is Action.UNKNOWN)
 
     def _condemn(self, unit: Unit, error: psycopg.Error | UnicodeError) -> None:
+        if classify(error).action is Action.UNKNOWN:
+            self._last = error
         self._again = self._again or bool(unit.keys & self._loaded)
         for key in unit.keys:
             self.reasons[key] = reason(error)

@@ -7,6 +7,7 @@ deadlines: a flush that could not be committed is the writer's to bring again, a
 
 from __future__ import annotations
 
+import secrets
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -48,7 +49,7 @@ class Sink:
     """The database as the writer sees it.
 
     `url`: where it is, or what tells it (a local server that still starts raises SinkUnavailable).
-    `instance`: the boot id of this machine, and after a `/` whatever else tells instances apart.
+    `instance`: the boot id of this machine; after a `/` may follow whatever a reader of `positions` wants to know.
     `raw` gives a frame's bytes for quarantine. `aside`: statements to add when frames are set aside (their gaps).
     """
 
@@ -65,7 +66,7 @@ class Sink:
         self.recorder_id = recorder_id
         self.deadline = deadline
         self._url = url
-        self._instance = instance
+        self._instance = f"{instance}/{secrets.token_hex(4)}"  # no two sinks are the same, not even in one process
         self._raw = raw
         self._aside = aside
         self._connector: Connector | None = None
@@ -181,7 +182,8 @@ class Sink:
         return {row[0]: Position(*row) for row in taken}
 
     def _check_others(self, rows: list[tuple[Any, ...]]) -> None:
-        fenced({row[0]: Position(*row[:4]) for row in rows}, self._epochs)
+        # Our own name on a higher epoch: a take-over of ours whose reply was lost.
+        fenced({row[0]: Position(*row[:4]) for row in rows if row[4] != self._instance}, self._epochs)
         for feed, _, _, _, instance, age in rows:
             if instance and _boot(instance) != _boot(self._instance) and age < SEEN_SECONDS:
                 raise AlreadyRunning(

@@ -73,12 +73,13 @@ TEXTS: tuple[Rule, ...] = (
     Rule("starting up", Action.RETRY, "the database server is starting up"),
     Rule("shutting down", Action.RETRY, "the database server is shutting down"),
     Rule("in recovery mode", Action.RETRY, "the database server is recovering from a crash"),
-    Rule("not yet accepting connections", Action.RETRY, "the database server is recovering from a crash"),
+    Rule("accepting connections", Action.RETRY, "the database server lets nobody in yet"),
     Rule("hot standby", Action.RETRY, "the database is a standby that does not accept connections yet"),
     Rule("read-only", Action.RETRY, "the database is read-only (a standby, or read-only mode)"),
     Rule('FATAL:  role "', Action.PARK, "the database user does not exist; check database.url"),
     Rule('FATAL:  database "', Action.PARK, "the database does not exist; create it or check database.url"),
     Rule("translate host name", Action.RETRY, "the database's host name cannot be resolved"),
+    Rule("failed to resolve host", Action.RETRY, "the database's host name cannot be resolved"),
     Rule("Connection refused", Action.RETRY, "no database server listens there"),
     Rule("No such file or directory", Action.RETRY, "no database server listens on that socket"),
     Rule("timeout expired", Action.RETRY, "the database server does not answer"),
@@ -88,6 +89,7 @@ TEXTS: tuple[Rule, ...] = (
 )
 
 _LOST = Rule("", Action.RETRY, "the connection to the database was lost")
+_NONE = Rule("", Action.RETRY, "there is no connection to the database")
 _CLIENT = Rule("", Action.ISOLATE, "a value cannot be sent to the database")
 _UNKNOWN = Rule("", Action.UNKNOWN, "the database reports an error that the recorder does not know")
 
@@ -110,7 +112,7 @@ def classify_connect(error: psycopg.Error) -> Rule:
     if error.sqlstate:
         return _longest(error.sqlstate)
     text = str(error)
-    return next((rule for rule in TEXTS if rule.prefix in text), Rule("", Action.RETRY, "no connection"))
+    return next((rule for rule in TEXTS if rule.prefix in text), _NONE)
 
 
 def _longest(state: str) -> Rule:
