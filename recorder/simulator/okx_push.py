@@ -19,6 +19,7 @@ from recorder.simulator.wire import frame
 
 Key = tuple[str, str]  # channel, symbol
 CANDLE = "candle"
+SHOWN = {"bbo-tbt": 1, "books5": 5, "tickers": 0}  # pushed when they changed; levels a side
 EVERY_MS = {"mark-price": SECOND, "open-interest": 3 * SECOND, "funding-rate": 30 * SECOND}
 
 BAD_FRAMES = (
@@ -84,12 +85,12 @@ class Pusher:
             subscriber.link.push(frame(state))
 
     def _state(self, channel: str, instrument: Instrument, now: int) -> bytes | None:
-        text = self.texts[instrument.listing.symbol]
-        if channel in ("books5", "bbo-tbt"):
-            before, after = text.top(channel, instrument, 5 if channel == "books5" else 1)
-            return f'{before}"ts":"{now}",{after}'.encode()
-        if channel == "tickers":
-            return f'{{{text.arg("tickers")},"data":[{{{text.ticker(instrument)},"ts":"{now}"}}]}}'.encode()
+        if channel in SHOWN:
+            before, after = self._shape(channel, instrument)
+            key = (channel, instrument.listing.symbol)
+            if not self._wanted.get(key):
+                self._shown[key] = before  # nobody else waits for a change to this
+            return f'{before},"ts":"{now}"{after}'.encode()
         if channel.startswith(CANDLE):
             start, end = bar_span(channel.removeprefix(CANDLE), now)
             return self._candle(channel, instrument, start, end, closed=False)
@@ -118,7 +119,7 @@ class Pusher:
 
     def on_top(self, instrument: Instrument) -> None:
         """`bbo-tbt`."""
-        self._show("bbo-tbt", instrument, 1)
+        self._show("bbo-tbt", instrument)
 
     def on_book(self, instrument: Instrument, update: Update) -> None:
         """`books`; a minute without any change repeats the small ones too."""
@@ -130,21 +131,12 @@ class Pusher:
         if update.previous == update.seq and not (update.bids or update.asks):
             self._shown.pop(("books5", symbol), None)
             self._shown.pop(("bbo-tbt", symbol), None)
-            self._show("bbo-tbt", instrument, 1)
+            self._show("bbo-tbt", instrument)
 
     def on_tenth(self, instrument: Instrument) -> None:
         """`books5` and `tickers`, when they changed."""
-        self._show("books5", instrument, 5)
-        symbol = instrument.listing.symbol
-        key = ("tickers", symbol)
-        if not self._wanted.get(key):
-            return
-        text = self.texts[symbol]
-        fields = text.ticker(instrument)
-        if fields != self._shown.get(key):
-            self._shown[key] = fields
-            stamp = f'"ts":"{instrument.now_us // 1000}"'
-            self._push(key, lambda: f'{{{text.arg("tickers")},"data":[{{{fields},{stamp}}}]}}'.encode())
+        self._show("books5", instrument)
+        self._show("tickers", instrument)
 
     def on_second(self, instrument: Instrument, at_ms: int) -> None:
         """Candles: the one that ends here is closed first; and what comes every few seconds."""
@@ -161,14 +153,21 @@ class Pusher:
 
     # --- parts ----------------------------------------------------------------------------------------------------
 
-    def _show(self, channel: str, instrument: Instrument, depth: int) -> None:
+    def _shape(self, channel: str, instrument: Instrument) -> tuple[str, str]:
+        """A message around its stamp; the first part is equal when nothing changed."""
+        text = self.texts[instrument.listing.symbol]
+        if channel == "tickers":
+            return f'{{{text.arg("tickers")},"data":[{{{text.ticker(instrument)}', "}]}"
+        return text.top(channel, instrument, SHOWN[channel])
+
+    def _show(self, channel: str, instrument: Instrument) -> None:
         key = (channel, instrument.listing.symbol)
         if not self._wanted.get(key):
             return
-        before, after = self.texts[key[1]].top(channel, instrument, depth)
+        before, after = self._shape(channel, instrument)
         if before != self._shown.get(key):
             self._shown[key] = before
-            self._push(key, lambda: f'{before}"ts":"{instrument.now_us // 1000}",{after}'.encode())
+            self._push(key, lambda: f'{before},"ts":"{instrument.now_us // 1000}"{after}'.encode())
 
     def _candles(self, key: Key, instrument: Instrument, at_ms: int) -> None:
         channel = key[0]

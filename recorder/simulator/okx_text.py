@@ -131,8 +131,8 @@ class Text:
         """`books5` and `bbo-tbt`: everything before the stamp (equal when nothing changed), and the seqId's end."""
         book = instrument.book
         bids, asks = self.levels(book.bids.top(depth)), self.levels(book.asks.top(depth))
-        inst = f'"instId":"{self.listing.symbol}",' if depth > 1 else ""
-        return f'{{{self.arg(channel)},"data":[{{"asks":[{asks}],"bids":[{bids}],{inst}', f'"seqId":{book.seq}}}]}}'
+        inst = f',"instId":"{self.listing.symbol}"' if depth > 1 else ""
+        return f'{{{self.arg(channel)},"data":[{{"asks":[{asks}],"bids":[{bids}]{inst}', f',"seqId":{book.seq}}}]}}'
 
     def ticker(self, instrument: Instrument) -> str:
         """The fields of a ticker before its stamp."""
