@@ -26,6 +26,7 @@ from typing import Any
 from recorder.simulator.selfsigned import self_signed
 from recorder.simulator.wire import frame
 
+VENUE = "okx"  # whose protocol this speaks
 SYMBOLS = tuple(f"S{n:02d}-USDT" for n in range(10))
 # Shares of the mix that all figures of the past were taken with: 50 % trades, 30 % books, 20 % tickers.
 MIXES = {"trades": "t", "mix": "tbtbttbtkk"}
@@ -176,9 +177,12 @@ class Sender:
         return self._pace(order["pace"], order["seconds"], order["mix"])
 
     def idle(self) -> None:
-        """Between two orders: hear the client out."""
-        if self._client is not None:
-            self._client.listen(0.0)
+        """Between two orders: hear the client out. It may go; the next one begins with a subscription again."""
+        try:
+            if self._client is not None:
+                self._client.listen(0.0)
+        except OSError:
+            self._client = None
 
     def _accept(self, mix: str) -> Client:
         if self._client is None:

@@ -1,0 +1,112 @@
+"""The benchmark from its first message to its result.
+
+Owns the order: a warm-up that says how many messages make a round, rounds of recorder and ceiling in turn, one round
+for the stages, then steady rates with a recorder of their own each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+
+from recorder.bench import Options
+from recorder.bench.ceiling import measure as ceiling
+from recorder.bench.ceiling import transactions
+from recorder.bench.latency import percentile
+from recorder.bench.load import Load
+from recorder.bench.pipeline import STAGES, Pipeline, Round, config, running
+from recorder.bench.report import Pace, Pair, Result
+from recorder.bench.server import Scratch, scratch
+from recorder.simulator.flatout import Traffic
+from recorder.store.local import LocalServer
+from recorder.store.migrate import migrate_url
+
+WARM_UP = 20_000
+MOST = 1_000_000  # messages a round: they are all held ready, 200 to 800 bytes each
+PACES = ((10_000.0, 0.02), (2_000.0, 0.005))  # messages a second, flush_age: the targets of the design
+FLUSH_AGE = 0.1  # the default
+BARE_COMMITS = 200
+
+Say = Callable[[str], None]
+
+
+@contextmanager
+def local_server(directory: Path, say: Say) -> Iterator[str]:
+    """A server of our own for as long as the benchmark takes."""
+    server = LocalServer(directory / "postgres", say=say)
+    server.start()
+    try:
+        yield server.owner_url
+    finally:
+        server.stop()
+
+
+def measure(options: Options, where: Path, url: str, say: Say) -> Result:
+    """All of it, on a database of its own on the server of `url`."""
+    with ExitStack() as stack:
+        target = stack.enter_context(scratch(url))
+        migrate_url(target)
+        room = stack.enter_context(closing(Scratch(target)))
+        bench = Bench(options, where, room, say)
+        pairs, stages = bench.flat_out()
+        paces = [bench.pace(rate, flush_age) for rate, flush_age in PACES] if options.paced else []
+        bare = room.bare_commits(BARE_COMMITS)
+        bare_ms = percentile(bare, 0.5), percentile(bare, 0.99)
+        return Result(options.mix, room.facts(), tuple(pairs), stages, tuple(paces), bare_ms)
+
+
+class Bench:
+    """The rounds."""
+
+    def __init__(self, options: Options, where: Path, scratch: Scratch, say: Say) -> None:
+        self._options = options
+        self._where = where
+        self._scratch = scratch
+        self._say = say
+        self._started = 0
+
+    @contextmanager
+    def _recorder(self, flush_age: float) -> Iterator[Pipeline]:
+        """A sender and a recorder with an empty data directory."""
+        self._started += 1
+        where = self._where / f"recorder-{self._started}"
+        mix, scratch = self._options.mix, self._scratch
+        with Load(self._where / "certificate") as load:  # one for all: a process loads what it trusts once
+            settings = config(where, scratch.url, load, mix, flush_age)
+            with running(settings, load, scratch, mix) as pipeline:
+                yield pipeline
+
+    def flat_out(self) -> tuple[list[Pair], Round]:
+        """Pairs of rounds, then the round of the stages."""
+        with self._recorder(FLUSH_AGE) as recorder:
+            self._say("warming up …")
+            warm = recorder.flat_out(WARM_UP)
+            count = int(min(MOST, max(WARM_UP, warm.rate * self._options.seconds)))
+            pairs = [self._pair(recorder, count, n) for n in range(1, self._options.rounds + 1)]
+            self._say("stages …")
+            self._scratch.empty()
+            return pairs, recorder.flat_out(count, STAGES)
+
+    def _pair(self, recorder: Pipeline, count: int, n: int) -> Pair:
+        self._say(f"round {n}: recorder, {count:,} messages …")
+        self._scratch.empty()
+        found = recorder.flat_out(count)
+        self._say(f"round {n}: ceiling …")
+        tables = {table: self._scratch.read(table) for table in self._tables()}
+        self._scratch.empty()
+        work = transactions(tables, count / max(1, found.flushes))
+        del tables
+        return Pair(found, ceiling(self._scratch.url, work, count))
+
+    def _tables(self) -> list[str]:
+        """Channels of the mix bear the names of their tables."""
+        return Traffic().channels(self._options.mix)
+
+    def pace(self, rate: float, flush_age: float) -> Pace:
+        """One steady rate."""
+        self._say(f"{rate:,.0f} messages a second …")
+        self._scratch.empty()
+        with self._recorder(flush_age) as recorder:
+            latency, late = recorder.paced(rate, max(2.0, self._options.seconds))
+        return Pace(rate, flush_age, latency, late)
