@@ -115,9 +115,16 @@ class Pipeline:
         overflows = self.metrics.queue_overflows(source.name)
         state = FeedState(plan.feed, source.name, spool.run, self._items, share, overflows)
         self.syncer.add(spool)
-        decoder = plan.venue.decoder(spool.header, self.streams)
-        tools = self._continuity(), self.heartbeats, self.metrics, self._beats
-        parts = FeedParts(spool, state, decoder, self.streams, *tools)
+        parts = FeedParts(
+            spool=spool,
+            state=state,
+            decoder=plan.venue.decoder(spool.header, self.streams),
+            streams=self.streams,
+            continuity=self._continuity(),
+            heartbeats=self.heartbeats,
+            metrics=self.metrics,
+            beats=self._beats,
+        )
         self.feeds.append(Feed(plan.feed, source, plan.venue, plan.line, parts, self.fail))
         reader = SpoolReader(root, plan.feed, spool)
         self.lanes.append(Lane(plan.feed, source.name, reader, state, self._decoder))
