@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from recorder import configfile
-from recorder.errors import ConfigError, Exit
+from recorder.errors import Exit, RecorderError
 from recorder.redact import clean, redact
 from recorder.settings.units import show_bytes
 from recorder.venues import Venue
@@ -26,6 +26,12 @@ if TYPE_CHECKING:
 
     from recorder.capture.inventory import SegmentReport
     from recorder.commands.status import Answer
+
+
+class Nothing(RecorderError):
+    """There is nothing to look at."""
+
+    exit_code = Exit.NEGATIVE
 
 
 def answer(value: object) -> None:
@@ -134,7 +140,7 @@ def _spool(path: Path | None) -> Path:
     config = configfile.load(path)
     root = DataDir(config.home).spool
     if not root.is_dir():
-        raise ConfigError([f"there is no spool at {root}: nothing was recorded with this data_dir yet"])
+        raise Nothing(f"there is no spool at {root}: nothing was recorded with this data_dir yet")
     return root
 
 

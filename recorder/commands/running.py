@@ -58,15 +58,11 @@ def migrate(path: Path | None) -> int:
         from recorder.store.migrate import migrate_url
 
         report = migrate_url(url, options(config), say=lambda sentence: typer.echo(clean(sentence), err=True))
-    typer.echo(f"{report.server}: schema {report.number}")
-    for name in report.applied:
-        typer.echo(f"applied: {name}")
-    for what in report.changed:
-        typer.echo(f"changed: {what}")
     for note in report.notes:
-        typer.echo(f"note: {note}")
+        typer.echo(clean(f"note: {note}"), err=True)
     if not report.applied and not report.changed:
-        typer.echo("nothing had to be done")
+        typer.echo("nothing had to be done", err=True)
+    typer.echo(f"{report.server}: schema {report.number}")
     return Exit.OK
 
 

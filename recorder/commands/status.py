@@ -95,6 +95,9 @@ def _spool(home: Path, problems: list[str]) -> dict[str, Any] | None:
     from recorder.capture.inventory import SegmentReport, ls
 
     directory = DataDir(home)
+    if not directory.spool.is_dir():
+        problems.append(f"spool: there is none at {directory.spool}: nothing was recorded with this data_dir yet")
+        return None
     try:
         identity = directory.identity
         segments: list[SegmentReport] = list(ls(directory.spool))
