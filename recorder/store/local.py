@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import psycopg
@@ -109,6 +110,11 @@ class LocalServer:
         """A role's way into a database. Never holds a password: libpq reads it from the file that the URL names."""
         passfile = f"?passfile={quote(str(self._passfile))}" if self.scram else ""
         return f"postgresql://{role}@{HOST}:{self.port}/{database}{passfile}"
+
+    @property
+    def stop_command(self) -> str:
+        """What a person types to stop a server that was left running."""
+        return f"kill -INT $(head -n 1 {self.data / 'postmaster.pid'})"
 
     @property
     def owned(self) -> bool:
@@ -271,7 +277,7 @@ class LocalServer:
     def _prepare(self) -> None:
         """The role that the recorder writes as, and its database."""
         local, common = statements("local"), statements("common")
-        with psycopg.connect(self.url_of(OWNER, "postgres"), autocommit=True) as conn:
+        with self._connect() as conn:
             for (role,) in conn.execute(common["missing_roles"], ([WRITE, READ],)).fetchall():
                 conn.execute(fill(common["create_role"], role=role))
             if not one(conn, local["has_login"], (LOGIN,))[0]:
@@ -285,18 +291,21 @@ class LocalServer:
     # --- who is there ---
 
     def _ping(self) -> Ping:
-        return Ping(PGconn.ping(f"host={HOST} port={self.port} dbname=postgres connect_timeout=5".encode()))
+        return Ping(PGconn.ping(f"host={HOST} port={self.port} dbname=postgres connect_timeout=2".encode()))
 
     def _is_ours(self) -> bool:
         """Ports are reused: whoever answers has to know our data folder."""
         try:
-            with psycopg.connect(self.url_of(OWNER, "postgres"), connect_timeout=5, autocommit=True) as conn:
+            with self._connect() as conn:
                 (folder,) = one(conn, statements("local")["data_directory"])
         except psycopg.OperationalError:
             if self._ping() is Ping.OK:
                 raise self._taken() from None
             return False
         return Path(folder).resolve() == self.data.resolve()
+
+    def _connect(self) -> psycopg.Connection[Any]:
+        return psycopg.connect(self.url_of(OWNER, "postgres"), connect_timeout=5, autocommit=True)
 
     def _taken(self) -> SinkUnavailable:
         return SinkUnavailable(
@@ -319,7 +328,7 @@ class LocalServer:
         _write_secret(self._passfile, "".join(f"*:*:*:{role}:{made[role]}\n" for role in made))
         return made[OWNER]
 
-    def _set_password(self, conn: psycopg.Connection[object]) -> None:
+    def _set_password(self, conn: psycopg.Connection[Any]) -> None:
         if not self.scram:
             return
         lines = self._passfile.read_text().splitlines()
