@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] = ()) -> int:
     from recorder import log
     from recorder.bench.rounds import local_server, measure
 
-    log.setup(environ={"LOG_LEVEL": "WARNING", **os.environ})
+    log.setup(environ={"LOG_LEVEL": "WARNING", **os.environ}, threads=False)  # the daemon tells of dead threads
     console = Console(stderr=options.json, highlight=False)
     with ExitStack() as stack, console.status("database …") as status:
         # Not /tmp: on many machines it is memory, and fdatasync would cost nothing.

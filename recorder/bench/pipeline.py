@@ -105,6 +105,7 @@ class Pipeline:
             self._await(commits, messages)
             seconds = time.perf_counter() - started
         self._load.end()
+        spent_in = stopwatch.seconds()
         spent, served = time.process_time() - python, backend_cpu(pid)
         return Round(
             messages,
@@ -113,7 +114,7 @@ class Pipeline:
             int(self._overflows() - overflows),
             spent / messages * 1e6,
             None if backend is None or served is None else (served - backend) / messages * 1e6,
-            {stage: s / messages * 1e6 for stage, s in stopwatch.seconds().items()},
+            {point.stage: spent_in.get(point.stage, 0.0) / messages * 1e6 for point in watch},
         )
 
     def paced(self, rate: float, seconds: float) -> tuple[Latency, float]:
