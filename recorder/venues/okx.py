@@ -7,15 +7,16 @@ Owns its channels, limits, error codes, requests and the decoder of its frames (
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 import msgspec
 
 from recorder.config import Source
-from recorder.decoding import BaseDecoder, Book, Item, Lines, Record, Route, count_drift, make_route, note, parse_rest
-from recorder.guards import TROUBLE, Bad, levels, name, payload, whole
-from recorder.records import NULL, Ack, Decoded, Header, Notice, Pong, Reaction, Refusal, Stream, Streams
+from recorder.decoding import BaseDecoder, Item, count_drift, note, parse_rest
+from recorder.guards import TROUBLE, Bad, levels, name, payload
+from recorder.lines import At, Lines, Route, make_route
+from recorder.records import Ack, Decoded, Header, Notice, Pong, Reaction, Refusal, Rows, Stream, Streams
 from recorder.subscriptions import BaseVenue, Key, wanted
 from recorder.venues import Channel, Code, Continuity, Heartbeat, Limits, Subscription
 
@@ -180,83 +181,114 @@ _envelope = msgspec.json.Decoder(Envelope)
 _list = msgspec.json.Decoder(list[msgspec.Raw])
 _about = msgspec.json.Decoder(Arg)
 _strings = msgspec.json.Decoder(list[str])
-_keys = msgspec.json.Decoder(list[dict[str, msgspec.Raw]])
 
-# What a message is known to carry beside what we take, by table; anything else is drift.
-_KNOWN = {
-    "trades": frozenset(("instId", "tradeId", "px", "sz", "side", "ts", "count", "source", "seqId")),
-    "tickers": frozenset(Element.__struct_fields__[10:]) | {"ts", "instType", "instId", "sodUtc0", "sodUtc8"},
-    "quotes": frozenset(("asks", "bids", "ts", "seqId", "prevSeqId", "instId", "checksum")),
-}
-_KNOWN["books"] = _KNOWN["quotes"]
+_TICKER = [
+    "last",
+    "lastSz",
+    "bidPx",
+    "bidSz",
+    "askPx",
+    "askSz",
+    "open24h",
+    "high24h",
+    "low24h",
+    "vol24h",
+    "volCcy24h",
+]  # as in the table
 
 
 # --- what an element of `data` says ---------------------------------------------------------------------------------
 
-_SIDES = {"buy": "buy", "sell": "sell"}
-_COUNTS = {"": 1} | {str(n): n for n in range(1, 1000)}
+
+def _objects(items: Sequence[Item[Push]], checked: bool) -> tuple[At, list[Element]]:
+    """All elements that are objects, and where they belong."""
+    frames: list[int] = []
+    routes: list[Route] = []
+    found: list[Element] = []
+    for frame, route, raw, push in items:
+        for element in _elements(raw, push, checked):
+            if isinstance(element, list):
+                raise Bad("wrong_type")
+            frames.append(frame)
+            routes.append(route)
+            found.append(element)
+    return At(frames, routes, [element.ts for element in found]), found
 
 
-def _trade(item: Element) -> Record:
-    if not (item.px and item.sz):
+def _elements(raw: bytes, push: Push | None, checked: bool) -> list[Element | list[str]]:
+    if push is None and checked:
+        push = _lax_push.decode(raw)
+    if push is None or push.data is None:
         raise Bad("missing_field")
-    first = last = None
-    trade, count = item.tradeId, item.count
-    if trade.isdecimal() and trade.isascii() and len(trade) < 19:
-        last = int(trade)
-        first = last - (_COUNTS.get(count) or _count(count)) + 1
-    else:
-        trade, count = name(trade) or NULL, count and str(_count(count))
-    seq = NULL if item.seqId is None else item.seqId
-    tail = f"\t{_SIDES.get(item.side, NULL)}\t{trade}\t{count or NULL}\t{seq}\t\\N\tstream"
-    return Record(item.ts, "", (item.px, item.sz), tail, first, last)
+    return push.data
 
 
-def _count(text: str) -> int:
-    found = whole(text, 1 << 31)
-    if not found:
-        raise Bad("bad_number")
-    return found
+def _trades(lines: Lines, items: Sequence[Item[Push]]) -> Rows:
+    at, found = _objects(items, lines.checked)
+    return lines.trades(
+        at,
+        ([t.px for t in found], [t.sz for t in found]),
+        [t.side for t in found],
+        [t.tradeId for t in found],
+        [t.count for t in found],
+        [t.seqId for t in found],
+    )
 
 
-def _ticker(item: Element) -> Record:
-    prices = (item.last, item.lastSz, item.bidPx, item.bidSz, item.askPx, item.askSz)
-    day = (item.open24h, item.high24h, item.low24h, item.vol24h, item.volCcy24h)
-    if not any(prices + day):
+def _tickers(lines: Lines, items: Sequence[Item[Push]]) -> Rows:
+    at, found = _objects(items, lines.checked)
+    columns = [[getattr(t, field) for t in found] for field in _TICKER]
+    if any(not any(row) for row in zip(*columns, strict=True)):
         raise Bad("missing_field")
-    return Record(item.ts, "", prices + day, "\t\\N")
+    return lines.tickers(at, [*columns, [""] * len(found)])
 
 
-def _quote(item: Element) -> Record:
-    if not (bytes(item.bids) and bytes(item.asks)):
+def _quotes(lines: Lines, items: Sequence[Item[Push]]) -> Rows:
+    """A best price that is not there is an empty side."""
+    at, found = _objects(items, lines.checked)
+    best = [[*_best(t.bids), *_best(t.asks)] for t in found]
+    return lines.quotes(at, list(zip(*best, strict=True)), [t.seqId for t in found])
+
+
+def _best(side: msgspec.Raw) -> list[str]:
+    rows = levels(side) if bytes(side) else None
+    if rows is None or (rows and len(rows[0]) < 2):
         raise Bad("missing_field")
-    best = [level for side in (item.bids, item.asks) for level in (levels(side) or [["", ""]])[0][:2]]
-    if len(best) != 4:
-        raise Bad("bad_levels")
-    return Record(item.ts, "", best, f"\t{NULL if item.seqId is None else item.seqId}")
+    return rows[0][:2] if rows else ["", ""]
 
 
-def _candle(item: list[str], route: Route) -> Record:
-    """[open time, open, high, low, close, vol, volCcy, volCcyQuote, confirm], the last two since 2022."""
-    if not route.interval or not 7 <= len(item) <= 9:
-        raise Bad("wrong_type")
-    if not (item[0] and item[1]):
+def _candles(lines: Lines, items: Sequence[Item[Push]]) -> Rows:
+    """[open time, open, high, low, close, vol, volCcy, volCcyQuote, confirm]; the last two came in 2022."""
+    found: list[tuple[int, Route, list[str]]] = []
+    for frame, route, raw, push in items:
+        for each in _elements(raw, push, lines.checked):
+            if not isinstance(each, list) or not 7 <= len(each) <= 9:
+                raise Bad("wrong_type")
+            found.append((frame, route, each + [""] * (9 - len(each))))
+    bars = [bar for _, _, bar in found]
+    numbers = [*([bar[i] for bar in bars] for i in range(1, 6)), [bar[7] or bar[6] for bar in bars]]
+    at = At([f for f, _, _ in found], [r for _, r, _ in found], [bar[0] for bar in bars])
+    return lines.candles(at, numbers, [bar[8] for bar in bars])
+
+
+def _books(lines: Lines, items: Sequence[Item[Push]]) -> Rows:
+    """`books5` is always whole and says no action; every other book says whether it is."""
+    at, found = _objects(items, lines.checked)
+    kinds, origin = [], "stream"
+    for _, route, raw, push in items:
+        said = push or _lax_push.decode(raw)
+        kind = "snapshot" if route.channel == "books5" else said.action
+        if kind not in ("snapshot", "update"):
+            raise Bad("wrong_type" if kind else "missing_field")
+        kinds += [kind] * len(said.data or ())
+        origin = said.event or origin
+    sides = [(bytes(b.bids), bytes(b.asks)) for b in found]
+    if any(not (bids and asks) for bids, asks in sides):
         raise Bad("missing_field")
-    turnover = item[7] if len(item) > 7 and item[7] else item[6]
-    closed = {"1": "t", "0": "f"}.get(item[8], NULL) if len(item) > 8 else NULL
-    tail = f"\t{closed}\tstream"
-    return Record(item[0], f"{route.interval}\t", (*item[1:6], turnover), tail, route.bar, int(closed == "t"))
+    return lines.books(at, kinds, sides, [b.seqId for b in found], [b.prevSeqId for b in found], origin)
 
 
-def _book(item: Element, kind: str, origin: str) -> Book:
-    bids, asks, seq, prev = bytes(item.bids), bytes(item.asks), item.seqId, item.prevSeqId
-    if not (bids and asks):
-        raise Bad("missing_field")
-    integrity = "unverifiable" if seq is None or prev is None else "verified"
-    return Book(item.ts, kind, seq, prev, bids, asks, integrity, origin)
-
-
-_RECORDS = {"trades": _trade, "tickers": _ticker, "quotes": _quote}
+_WRITE = {"trades": _trades, "tickers": _tickers, "quotes": _quotes, "candles": _candles, "books": _books}
 
 
 # --- the decoder ----------------------------------------------------------------------------------------------------
@@ -267,6 +299,14 @@ _CULPRIT = re.compile(r"channel:([\w-]+)(?:,\w+:([\w-]+))?")
 
 class OkxDecoder(BaseDecoder[Push]):
     """Frames of one feed's run."""
+
+    known = {
+        "trades": frozenset(["instId", "tradeId", "px", "sz", "side", "ts", "count", "source", "seqId"]),
+        "tickers": frozenset([*_TICKER, *["ts", "instType", "instId", "sodUtc0", "sodUtc8"]]),
+        **dict.fromkeys(
+            ("quotes", "books"), frozenset(["asks", "bids", "ts", "seqId", "prevSeqId", "instId", "checksum"])
+        ),
+    }
 
     def __init__(self, header: Header, streams: Streams) -> None:
         super().__init__(header, streams)
@@ -281,7 +321,8 @@ class OkxDecoder(BaseDecoder[Push]):
         arg = push.arg
         if arg is None or push.data is None or push.event:
             return self._look(frame, raw, out)
-        return frame, self._route(arg.channel, arg.instId or arg.symbol), raw, push
+        symbol = arg.instId or arg.symbol
+        return frame, self._routes.get((arg.channel, symbol)) or self._route(arg.channel, symbol), raw, push
 
     def _route(self, channel: str, symbol: str) -> Route:
         found = self._routes.get((channel, symbol))
@@ -293,44 +334,25 @@ class OkxDecoder(BaseDecoder[Push]):
             self._routes[channel, symbol] = found
         return found
 
-    def write(self, lines: Lines, item: Item[Push]) -> None:
-        """The lines of a data message."""
-        frame, route, raw, push = item
-        if route.table == "messages":
-            self._write_messages(lines, item)
-            return
-        said = push or _lax_push.decode(raw)
-        if said.data is None:
-            raise Bad("missing_field")
-        # books5 is always whole and says no action; every other book says whether it is.
-        kind = "snapshot" if route.channel == "books5" else said.action
-        for element in said.data:
-            if isinstance(element, list):
-                lines.record(frame, route, _candle(element, route))
-            elif route.table != "books":
-                lines.record(frame, route, _RECORDS[route.table](element))
-            elif kind in ("snapshot", "update"):
-                lines.book(frame, route, _book(element, kind, said.event or "stream"))
-            else:
-                raise Bad("wrong_type" if kind else "missing_field")
+    def write(self, lines: Lines, items: Sequence[Item[Push]]) -> Rows:
+        """The lines of data messages of one table."""
+        if not any(push is None or push.data for _, _, _, push in items):
+            return Rows(b"", [], [], [], [], [])
+        return self._messages(lines, items) if lines.table == "messages" else _WRITE[lines.table](lines, items)
 
-    def _write_messages(self, lines: Lines, item: Item[Push]) -> None:
+    def _messages(self, lines: Lines, items: Sequence[Item[Push]]) -> Rows:
         """A row for each element of `data`, of whatever kind; without `data` the message itself."""
-        frame, route, raw, _ = item
-        said = _envelope.decode(raw)
-        data = raw if said.data is None else bytes(said.data)
-        arg = said.arg or Arg()
-        for element in map(bytes, _list.decode(data)) if data.startswith(b"[") else (data,):
-            about = _read_about(element)
-            symbol = arg.instId or arg.sprdId or about.instId or about.sprdId
-            to = self._route(route.channel, symbol) if symbol else route
-            lines.record(frame, to, Record(about.ts if about.ts.isdecimal() else "", "", (), payload(element)))
-
-    def names(self, item: Item[Push]) -> frozenset[str]:
-        """New fields of the tables' channels."""
-        known = _KNOWN.get(item[1].table)
-        data = _envelope.decode(item[2]).data if known else None
-        return frozenset().union(*_keys.decode(data)) - known if known and data else frozenset()
+        rows: list[tuple[int, Route, str, str]] = []
+        for frame, route, raw, _ in items:
+            said = _envelope.decode(raw)
+            data, arg = raw if said.data is None else bytes(said.data), said.arg or Arg()
+            for element in map(bytes, _list.decode(data)) if data.startswith(b"[") else (data,):
+                about = _read_about(element)
+                symbol = arg.instId or arg.sprdId or about.instId or about.sprdId
+                to = self._route(route.channel, symbol) if symbol else route
+                rows.append((frame, to, about.ts if about.ts.isdecimal() else "", payload(element)))
+        frames, routes, milliseconds, payloads = zip(*rows, strict=True)
+        return lines.messages(At(frames, routes, milliseconds), payloads)
 
     def _look(self, frame: int, raw: bytes, out: Decoded) -> Item[Push] | None:
         """What is no usual data message: a reply, a data message for the checked path, or poison."""
@@ -345,31 +367,29 @@ class OkxDecoder(BaseDecoder[Push]):
             count_drift(said.arg.channel, out)
         return frame, self._route(said.arg.channel, said.arg.symbol), raw, None
 
-    def _control(self, frame: int, raw: bytes, said: Envelope, out: Decoded) -> None:
-        arg = said.arg or Arg()
-        code = next((str(each) for each in (said.code, said.error, said.errorCode) if each is not None), "unknown")
-        message = said.msg or said.message
+    @staticmethod
+    def _control(frame: int, raw: bytes, said: Envelope, out: Decoded) -> None:
+        """Replies to our requests, and what the venue says about itself. An error names its channel in `arg`, in its
+        message, or not at all: then its id must do."""
+        arg, message, code = said.arg or Arg(), said.msg or said.message, "unknown"
+        code = next((str(each) for each in (said.code, said.error, said.errorCode) if each is not None), code)
+        reaction = _REACTION.get(code, Reaction.NONE)
         if said.event in ("subscribe", "unsubscribe") and said.arg is not None:
             out.replies.append(Ack(name(arg.channel), name(arg.symbol), said.event == "unsubscribe"))
-        elif said.event == "channel-conn-count-error":
-            self._refuse(frame, said.event, f"channel:{said.channel} has {said.connCount} connections", said, out)
-        elif said.event == "error" or said.error is not None:
-            self._refuse(frame, code, message, said, out)
         elif said.event == "notice":
-            reaction = _REACTION.get(code, Reaction.NONE)
             out.replies.append(Notice(code, message, reaction))
+            note(frame, code, reaction, message, out)
+        elif said.event == "channel-conn-count-error":
+            out.replies.append(Refusal(said.event, said.connCount, Reaction.DROP, said.id, said.channel))
+            note(frame, said.event, Reaction.DROP, f"{said.channel}: {said.connCount} connections", out)
+        elif said.event == "error" or said.error is not None:
+            named = _CULPRIT.search(message)
+            channel, symbol = (named[1], named[2] or "") if named and said.arg is None else (arg.channel, arg.symbol)
+            out.replies.append(Refusal(code, message, reaction, said.id, channel, symbol))
             note(frame, code, reaction, message, out)
         elif said.event not in ("login", "channel-conn-count"):
             count_drift(arg.channel, out)
             note(frame, "unknown", Reaction.NONE, raw.decode(), out)
-
-    @staticmethod
-    def _refuse(frame: int, code: str, message: str, said: Envelope, out: Decoded) -> None:
-        """An error names its channel in `arg`, or in its message only, or not at all: then its id must do."""
-        about, named, reaction = said.arg, _CULPRIT.search(message), _REACTION.get(code, Reaction.NONE)
-        channel, symbol = (about.channel, about.symbol) if about else named.groups("") if named else ("", "")
-        out.replies.append(Refusal(code, message, reaction, said.id, channel, symbol))
-        note(frame, code, reaction, message, out)
 
     def read_answer(self, frame: int, raw: bytes, out: Decoded) -> Item[Push] | None:
         """A book: GET /api/v5/market/books."""
@@ -439,14 +459,12 @@ class Okx(BaseVenue):
         return _KEY.get(_KEYS.get(channel, "sprdId" if channel.startswith("sprd-") else "instId"))
 
     def arg(self, subscription: Subscription) -> dict[str, str]:
-        """An element of `args`."""
+        """An element of `args`. Where the type must be told as well, it shows in the symbol."""
         channel, symbol, key = subscription.channel, subscription.symbol, self.key(subscription.channel)
         arg = {"channel": channel} | ({key.name: symbol} if key else {})
-        if channel == "option-trades":
-            arg["instType"] = "OPTION"
-        if channel == "estimated-price":
-            option, swap = symbol.endswith(("-C", "-P")), symbol.endswith("-SWAP")
-            arg["instType"] = "OPTION" if option else "SWAP" if swap else "FUTURES"
+        if channel in ("option-trades", "estimated-price"):
+            option = channel == "option-trades" or symbol.endswith(("-C", "-P"))
+            arg["instType"] = "OPTION" if option else "SWAP" if symbol.endswith("-SWAP") else "FUTURES"
         return arg
 
     def decoder(self, header: Header, streams: Streams) -> OkxDecoder:

@@ -1,0 +1,224 @@
+"""Records of a burst, column by column, into COPY lines.
+
+Owns how a record of each table becomes a line, and what stands beside the line for continuity. Never knows how a
+venue spells its messages.
+
+Columns come as sent. Unless `checked`, they are proven together by a few scans; `checked` reads value by value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from recorder.guards import (
+    DAY_US,
+    Bad,
+    Stamps,
+    array,
+    best_first,
+    checked_array,
+    moment,
+    name,
+    number,
+    prove_ids,
+    prove_numbers,
+    whole,
+)
+from recorder.records import NULL, Rows, Stream, Streams, stamp, text
+
+# Interval names of the `candles` table, and their length in µs where every bar is equally long.
+BARS = {
+    "1s": 1_000_000,
+    **{f"{n}m": n * 60_000_000 for n in (1, 3, 5, 15, 30)},
+    **{f"{n}h": n * 3_600_000_000 for n in (1, 2, 4, 6, 12)},
+    **{f"{n}d": n * DAY_US for n in (1, 2, 3, 5)},
+    "1w": 7 * DAY_US,
+    **dict.fromkeys(("1mo", "3mo", "1y"), 0),
+}
+_LONGEST = {"1mo": 31 * DAY_US, "3mo": 92 * DAY_US, "1y": 366 * DAY_US}
+
+_SIDES = {"buy": "buy", "sell": "sell"}
+_COUNTS = {"": 1} | {str(n): n for n in range(1, 1000)}
+_CLOSED = {"1": "t", "0": "f"}
+ID_LIMIT = 10**18  # ids beyond are kept as text, but prove nothing: bigint ends soon after
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where the records of one stream go, and what is the same on all of its lines."""
+
+    table: str
+    channel: str
+    number: int
+    names: str  # source, channel and symbol, finished
+    interval: str = ""
+    bar: int = 0  # µs
+    ahead: int = DAY_US  # how far beyond received_at a time may lie
+
+
+def make_route(stream: Stream, table: str, streams: Streams, interval: str = "") -> Route:
+    """The route of a stream; refuses names that no venue would use, before they get a number."""
+    names = "\t".join((text(stream.source), name(stream.channel), name(stream.symbol)))
+    bar = BARS.get(interval, 0)
+    ahead = bar or _LONGEST.get(interval, DAY_US)
+    return Route(table, stream.channel, streams.number(stream), names, interval, bar, ahead)
+
+
+class At(NamedTuple):
+    """Of each record: the frame it came in, its route, and its time in milliseconds as sent."""
+
+    frames: Sequence[int]
+    routes: Sequence[Route]
+    milliseconds: Sequence[str]
+
+
+Ids = Sequence[int | None]
+Times = list[tuple[str, int]]
+
+
+class Lines:
+    """Lines of one table. Each method takes all records of a burst at once."""
+
+    __slots__ = ("_received", "_received_at", "_stamps", "checked", "table")
+
+    def __init__(self, table: str, received_at: int, stamps: Stamps, checked: bool) -> None:
+        self.table = table
+        self.checked = checked
+        self._stamps = stamps
+        self._received_at = received_at
+        self._received = stamp(received_at)
+
+    def trades(
+        self,
+        at: At,
+        numbers: Sequence[Sequence[str]],
+        sides: Sequence[str],
+        ids: Sequence[str],
+        counts: Sequence[str],
+        seqs: Ids,
+    ) -> Rows:
+        """`numbers`: prices, sizes. An id is the last of `count` ids that run on; turnover is not sent."""
+        whens = self._when(at)
+        prices, sizes = self._numbers(numbers, needed=2)
+        last, first = self._ids(ids, counts)
+        if self.checked:
+            ids = [name(each) or NULL for each in ids]
+        columns = zip(prices, sizes, sides, ids, counts, seqs, strict=True)
+        bodies = [
+            f"{price}\t{size}\t{_SIDES.get(side, NULL)}\t{trade}\t{count or NULL}\t{NULL if seq is None else seq}"
+            "\t\\N\tstream"
+            for price, size, side, trade, count, seq in columns
+        ]
+        return self._rows(at, whens, bodies, first, last)
+
+    def quotes(self, at: At, numbers: Sequence[Sequence[str]], seqs: Ids) -> Rows:
+        """`numbers`: bid prices, bid sizes, ask prices, ask sizes."""
+        whens, values = self._when(at), self._numbers(numbers)
+        tails = [NULL if seq is None else str(seq) for seq in seqs]
+        return self._rows(at, whens, ["\t".join(row) for row in zip(*values, tails, strict=True)])
+
+    def tickers(self, at: At, numbers: Sequence[Sequence[str]]) -> Rows:
+        """`numbers`: the table's own columns, all of them."""
+        whens, values = self._when(at), self._numbers(numbers)
+        return self._rows(at, whens, ["\t".join(row) for row in zip(*values, strict=True)])
+
+    def candles(self, at: At, numbers: Sequence[Sequence[str]], closed: Sequence[str]) -> Rows:
+        """`numbers`: open, high, low, close, volume, turnover. `closed`: "1", "0", or nothing."""
+        whens, values = self._when(at), self._numbers(numbers, needed=1)
+        flags = [_CLOSED.get(each, NULL) for each in closed]
+        intervals = [route.interval for route in at.routes]
+        origins = ["stream"] * len(intervals)
+        bodies = ["\t".join(row) for row in zip(intervals, *values, flags, origins, strict=True)]
+        return self._rows(at, whens, bodies, [route.bar for route in at.routes], [int(flag == "t") for flag in flags])
+
+    def books(
+        self, at: At, kinds: Sequence[str], sides: Sequence[tuple[bytes, bytes]], seqs: Ids, prevs: Ids, origin: str
+    ) -> Rows:
+        """`sides`: bids and asks, JSON as sent. Snapshots have their best prices first. A record is verified if it
+        names itself and the one before."""
+        whens = self._when(at)
+        make = _checked_sides if self.checked else _sides
+        literals = [make(kind, bids, asks) for kind, (bids, asks) in zip(kinds, sides, strict=True)]
+        bodies = [
+            f"{kind}\t{NULL if seq is None else seq}\t{NULL if prev is None else prev}\t{levels}\t"
+            f"{'unverifiable' if seq is None or prev is None else 'verified'}\t{origin}"
+            for kind, seq, prev, levels in zip(kinds, seqs, prevs, literals, strict=True)
+        ]
+        return self._rows(at, whens, bodies, prevs, seqs)
+
+    def messages(self, at: At, payloads: Sequence[str]) -> Rows:
+        """`payloads`: finished by `guards.payload`."""
+        return self._rows(at, self._when(at), payloads)
+
+    def _when(self, at: At) -> Times:
+        """Text and number of each time."""
+        received_at = self._received_at
+        if self.checked:
+            pairs = zip(at.milliseconds, at.routes, strict=True)
+            return [(stamp(us), us) for us in [moment(ms, received_at, route.ahead) for ms, route in pairs]]
+        stamps = self._stamps
+        whens = [stamps[ms] for ms in at.milliseconds]
+        if max([us for _, us in whens]) > received_at:  # rare: our clock is behind the venue's
+            late = [us - route.ahead for (_, us), route in zip(whens, at.routes, strict=True)]
+            if max(late) > received_at:
+                raise Bad("absurd_time")
+        return whens
+
+    def _numbers(self, columns: Sequence[Sequence[str]], needed: int = 0) -> list[Sequence[str]]:
+        """Proven numbers, NULL for nothing. Without the first `needed` of them a record is none."""
+        if any("" in column for column in columns[:needed]):
+            raise Bad("missing_field")
+        if self.checked:
+            return [[number(value) for value in column] for column in columns]
+        prove_numbers(columns)
+        return [[value or NULL for value in column] if "" in column else column for column in columns]
+
+    def _ids(self, ids: Sequence[str], counts: Sequence[str]) -> tuple[Ids, Ids]:
+        """Last and first number of each record, None where an id is no number."""
+        if self.checked:
+            last = [int(i) if i.isascii() and i.isdecimal() and len(i) < 19 else None for i in ids]
+            sizes = [1 if count == "" else _positive(count) for count in counts]
+            return last, [None if i is None else i - size + 1 for i, size in zip(last, sizes, strict=True)]
+        prove_ids(ids)
+        numbers = list(map(int, ids))
+        if max(numbers) >= ID_LIMIT:
+            raise Bad("bad_number")
+        return numbers, [i - _COUNTS[count] + 1 for i, count in zip(numbers, counts, strict=True)]
+
+    def _rows(
+        self, at: At, whens: Times, bodies: Sequence[str], seq_from: Ids | None = None, seq_to: Ids | None = None
+    ) -> Rows:
+        received, nothing = self._received, [None] * len(bodies)
+        lines = [
+            f"{when}\t{received}\t{route.names}\t{body}\n"
+            for (when, _), route, body in zip(whens, at.routes, bodies, strict=True)
+        ]
+        return Rows(
+            "".join(lines).encode(),
+            [route.number for route in at.routes],
+            list(nothing if seq_from is None else seq_from),
+            list(nothing if seq_to is None else seq_to),
+            [us for _, us in whens],
+            list(at.frames),
+        )
+
+
+def _positive(count: str) -> int:
+    found = whole(count, 1 << 31)
+    if not found:
+        raise Bad("bad_number")
+    return found
+
+
+def _sides(kind: str, bids: bytes, asks: bytes) -> str:
+    bid, ask = array(bids), array(asks)
+    if kind == "snapshot" and not (best_first(bid, True) and best_first(ask, False)):
+        raise Bad("bad_levels")
+    return f"{bid}\t{ask}"
+
+
+def _checked_sides(kind: str, bids: bytes, asks: bytes) -> str:
+    snapshot = kind == "snapshot"
+    return f"{checked_array(bids, True if snapshot else None)}\t{checked_array(asks, False if snapshot else None)}"
