@@ -108,6 +108,11 @@ class Simulator(Generic[V]):
         """Base URL for REST and control."""
         return f"{'https' if self._context else 'http'}://{self._authority}"
 
+    @property
+    def serving(self) -> bool:
+        """Whether it listens: not while it refuses."""
+        return self._server is not None and self._server.is_serving()
+
     def call(self, function: Callable[[], T]) -> T:
         """Do something on the venue's thread and return its result."""
 

@@ -28,16 +28,22 @@ class Client:
 
     def __init__(self, simulator: Simulator[Any], path: str = PUBLIC, *, timeout: float = 10.0) -> None:
         options = {"ca_certs": str(simulator.ca_file)} if simulator.ca_file else None
-        self.ws = websocket.create_connection(simulator.ws_url + path, timeout=timeout, sslopt=options)
+        url = simulator.ws_url + path
+        self.ws = websocket.create_connection(url, timeout=timeout, sslopt=options, skip_utf8_validation=True)
+
+    @property
+    def sock(self) -> socket.socket:
+        """The socket underneath."""
+        assert self.ws.sock is not None
+        return self.ws.sock
 
     def __enter__(self) -> Client:
         return self
 
     def __exit__(self, *_: object) -> None:
         """Drop the connection: the library's own `close` leaves the socket open when the other side was first."""
-        sock: socket.socket | None = self.ws.sock
-        if sock is not None:
-            sock.close()
+        if self.ws.sock is not None:
+            self.ws.sock.close()
 
     def ask(self, op: str, *keys: tuple[str, str], **more: str) -> None:
         """Send a request."""
