@@ -134,8 +134,12 @@ class Pipeline:
             if trouble is not None:
                 raise trouble
             if time.monotonic() > end:
-                unready = "; ".join(self._daemon.report().unready()) or "it says that all is well"
-                raise RecorderError(f"only {commits.rows:,} of {rows:,} messages were stored in time: {unready}")
+                raise RecorderError(f"only {commits.rows:,} of {rows:,} messages were stored in time: {self._state()}")
+
+    def _state(self) -> str:
+        report = self._daemon.report()
+        feeds = [f"{f.feed} at {f.position} of {f.head}, {'live' if f.live else 'behind'}" for f in report.feeds]
+        return "; ".join([*report.unready(), *feeds])
 
     def _overflows(self) -> float:
         name = "recorder_queue_overflows_total"

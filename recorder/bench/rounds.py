@@ -6,6 +6,7 @@ for the stages, then steady rates with a recorder of their own each.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
@@ -34,12 +35,13 @@ Say = Callable[[str], None]
 @contextmanager
 def local_server(directory: Path, say: Say) -> Iterator[str]:
     """A server of our own for as long as the benchmark takes."""
+    directory.chmod(0o755)  # the server may run as another account
     server = LocalServer(directory / "postgres", say=say)
-    server.start()
-    try:
+    with ExitStack() as stack:
+        stack.callback(shutil.rmtree, server.directory, ignore_errors=True)  # it may lie elsewhere
+        server.start()
+        stack.callback(server.stop)
         yield server.owner_url
-    finally:
-        server.stop()
 
 
 def measure(options: Options, where: Path, url: str, say: Say) -> Result:
