@@ -102,12 +102,11 @@ def test_flat_out(tmp_path: Path, tls: bool) -> None:
         client.ask("subscribe", ("trades", BTC))
         assert json.loads(client.ws.recv())["event"] == "subscribe"
         texts: list[str] = []
-        for _ in range(3):
+        while len(texts) < 5_000:
             client.ws.send("ping")
             texts += (str(text) for text in iter(client.ws.recv, "pong"))
         numbers = ids([json.loads(text) for text in texts], BTC)
         assert numbers == list(range(1, len(numbers) + 1))
-        assert len(numbers) > 10_000
         assert simulator.wait(lambda one: all(link.paused for link in one.sessions))
 
 
