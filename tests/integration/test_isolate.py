@@ -199,6 +199,20 @@ def test_what_passes_is_tried_again(own: Own, database: str) -> None:
     assert stored(database) == list(range(10))
 
 
+def test_a_server_in_trouble_during_the_search_blames_no_row(own: Own, database: str) -> None:
+    """Poison and a full disk at once: the flush is handed back whole; nothing is set aside for the disk's sake."""
+    one = own()
+    _raise(database, "venue_events", "53100", "true")
+    flush = trades(0, 10, {4})
+    at = "2026-11-21 00:00:00+00"
+    flush.statements = [("insert_event", [(at, "okx", FEED, "1", "none", "a")])]
+    _refused(one, flush)
+    assert stored(database) == []
+    ask(database, "DROP TRIGGER refuse ON venue_events")
+    assert [frame.n for frame in one.commit(flush)] == [4]
+    assert ask(database, "SELECT message FROM venue_events") == [("a",)]
+
+
 @pytest.mark.parametrize(
     "change",
     ["ALTER TABLE trades RENAME COLUMN price TO cost", "ALTER TABLE trades RENAME TO deals"],

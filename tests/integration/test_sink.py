@@ -99,6 +99,16 @@ def test_statements_run_in_the_same_transaction(own: Own, database: str) -> None
     assert ask(database, "SELECT count(*) FROM venue_events") == [(3,)]
 
 
+def test_plain_postgresql_is_enough(plain_database: str) -> None:
+    """Without the extension the same flush is stored the same way, poison and candles included."""
+    with owners(plain_database) as make:
+        flush = trades(0, 50, {7})
+        flush.parts["candles"] = [part([candle(n, "1.5", "f", bar=n % 5) for n in range(50)], range(50))]
+        assert [frame.n for frame in make().commit(flush)] == [7]
+    assert stored(plain_database) == [n for n in range(50) if n != 7]
+    assert len(_close(plain_database)) == 5
+
+
 # --- ownership -----------------------------------------------------------------------------------------------------
 
 
@@ -121,6 +131,8 @@ def test_the_second_owner_fences_the_first(own: Own, database: str) -> None:
         first.commit(Flush([], {}, [("delete_checkpoint", [(RECORDER, FEED)])]))
     with pytest.raises(Fenced):
         first.take_over({FEED: (RUN, 0)})
+    first.release()
+    assert ask(database, "SELECT count(*) FROM positions WHERE instance = ''") == [(0,)]
     second.commit(trades(0, 10))
     assert stored(database) == list(range(10))
 
@@ -214,6 +226,19 @@ def test_a_closed_candle_is_never_reopened(own: Own, database: str) -> None:
     for revisions in zip(*_orders(), strict=True):
         one.commit(_candles(*revisions))
     assert _close(database) == [("1.3", True)] * 6
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_a_later_open_revision_does_not_reopen(own: Own, database: str, together: bool) -> None:
+    """An open revision received after the closed one changes nothing, in the same flush or in a later one; a closed
+    one received later (a correction) replaces the closed one."""
+    one = own()
+    closed, late = candle(0, "1.3", "t", received=3), candle(1, "1.4", "f", received=4)
+    for flush in [_candles(closed, late)] if together else [_candles(closed), _candles(late)]:
+        one.commit(flush)
+    assert _close(database) == [("1.3", True)]
+    one.commit(_candles(candle(2, "1.5", "t", received=5)))
+    assert _close(database) == [("1.5", True)]
 
 
 def test_of_open_revisions_the_later_received_wins(own: Own, database: str) -> None:
