@@ -53,15 +53,23 @@ create role {role} nologin;
 -- Which of these group roles the server lacks: list of names.
 select r from unnest(%s::text[]) r where not exists (select from pg_roles p where p.rolname = r) order by r;
 
--- name: ungranted
--- Which of these tables and views a role lacks any of these privileges on: role, privileges, tables.
+-- name: unreadable
+-- Which of these tables and views a role may not read: role, tables.
 select c.relname
 from pg_class c
 where c.relnamespace = (select current_schema()::regnamespace) and c.relkind in ('r', 'p', 'v')
   and c.relname = any (%(tables)s::text[])
-  and exists (
-      select from unnest(string_to_array(%(privileges)s, ', ')) p
-      where not has_table_privilege(%(role)s, c.oid, p))
+  and not has_table_privilege(%(role)s, c.oid, 'SELECT')
+order by c.relname;
+
+-- name: unwritable
+-- Which of these tables a role may not write: role, tables.
+select c.relname
+from pg_class c
+where c.relnamespace = (select current_schema()::regnamespace) and c.relkind in ('r', 'p')
+  and c.relname = any (%(tables)s::text[])
+  and not (has_table_privilege(%(role)s, c.oid, 'SELECT') and has_table_privilege(%(role)s, c.oid, 'INSERT')
+           and has_table_privilege(%(role)s, c.oid, 'UPDATE') and has_table_privilege(%(role)s, c.oid, 'DELETE'))
 order by c.relname;
 
 -- name: grant_read

@@ -27,7 +27,7 @@ from psycopg.pq import PGconn, Ping
 from recorder.errors import SinkUnavailable
 from recorder.redact import protect
 from recorder.store.debian import Installation, install, locked
-from recorder.store.place import Account, cache_candidates, data_candidates, first_usable, server_account
+from recorder.store.place import Account, cache_candidates, data_candidates, first_usable, make, server_account
 from recorder.store.reconcile import READ, WRITE
 from recorder.store.schema import Say, fill, one, statements
 
@@ -125,11 +125,11 @@ class LocalServer:
 
     def install(self, say: Say | None = None) -> Installation:
         """The server's programs; the first time on a machine they are fetched (about 40 MB)."""
-        return install(first_usable(cache_candidates(), self.account), say or self._say)
+        return install(make(first_usable(cache_candidates(), self.account), self.account), say or self._say)
 
     def start(self) -> bool:
         """Have a server that answers: True when this started it, False when it was running. Waits for recovery."""
-        with locked(self.directory / "lock"):
+        with locked(make(self.directory, self.account) / "lock"):
             started = not self._attach()
             if started:
                 programs = self.install()
@@ -153,7 +153,6 @@ class LocalServer:
             self._say("the local database does not stop by itself; stopping it at once")
             os.kill(pid, signal.SIGQUIT)
             self.wait_gone(STOP_SECONDS)
-        self._process = None
 
     def processes(self) -> list[int]:
         """Every process that works in the data folder: the server and what it started, however they are called."""
@@ -172,11 +171,10 @@ class LocalServer:
         """Wait until no process works in the data folder any more."""
         until = time.monotonic() + seconds
         while self.processes():
-            self._reap()
             if time.monotonic() > until:
                 return False
             self._sleep(0.02)
-        self._reap()
+        self._bury()
         return True
 
     # --- starting ---
@@ -186,8 +184,8 @@ class LocalServer:
         while True:
             if self.running():
                 return True
-            self._reap()
             if not self.processes():
+                self._bury()
                 return False
             self._sleep(0.05)
 
@@ -239,9 +237,10 @@ class LocalServer:
             (self.directory / "port").write_text(str(_free_port()))
         if not _can_listen(self.port):
             raise self._taken()
-        # No process works in this folder (_attach saw to that): a pid file can only name a dead or a foreign one,
-        # and the server would refuse to start because of it.
-        (self.data / "postmaster.pid").unlink(missing_ok=True)
+        # No process works in this folder (_attach saw to that): what names one can only name a dead or a foreign one
+        # by now, and the server would refuse to start because of it.
+        for left in (self.data / "postmaster.pid", *self.data.parent.glob(".s.PGSQL.*")):
+            left.unlink(missing_ok=True)
         if self.log.exists() and self.log.stat().st_size > LOG_BYTES:
             self.log.replace(self.log.with_suffix(".1"))
         options = [f"-c{key}={value}" for key, value in self._options().items()]
@@ -270,9 +269,13 @@ class LocalServer:
         while self._ping() is not Ping.OK:
             if process.poll() is not None:
                 self._process = None
-                words = self.log.read_text(errors="replace").strip().splitlines()[-1:] or ["it said nothing"]
-                raise SinkUnavailable(f"the local database did not start: {words[0]} (log: {self.log})")
+                raise SinkUnavailable(f"the local database did not start: {self._last_words()} (log: {self.log})")
             self._sleep(0.02)
+
+    def _last_words(self) -> str:
+        """The reason in the log: what comes after it is only that the server goes down."""
+        lines = self.log.read_text(errors="replace").strip().splitlines()[-20:] or ["it said nothing"]
+        return next((line for line in reversed(lines) if "FATAL:" in line or "PANIC:" in line), lines[-1])
 
     def _prepare(self) -> None:
         """The role that the recorder writes as, and its database."""
@@ -291,7 +294,8 @@ class LocalServer:
     # --- who is there ---
 
     def _ping(self) -> Ping:
-        return Ping(PGconn.ping(f"host={HOST} port={self.port} dbname=postgres connect_timeout=2".encode()))
+        where = f"host={HOST} port={self.port} user={OWNER} dbname=postgres connect_timeout=2"
+        return Ping(PGconn.ping(where.encode()))
 
     def _is_ours(self) -> bool:
         """Ports are reused: whoever answers has to know our data folder."""
@@ -313,9 +317,11 @@ class LocalServer:
             f"{self.directory / 'port'} to have another port chosen"
         )
 
-    def _reap(self) -> None:
+    def _bury(self) -> None:
+        """Nobody works in the folder any more: our child is ending, or a zombie, whose number files may still name."""
         if self._process is not None:
-            self._process.poll()
+            self._process.wait()
+            self._process = None
 
     # --- passwords ---
 

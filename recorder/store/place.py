@@ -82,11 +82,10 @@ def usable(path: Path, account: Account) -> bool:
 
 
 def first_usable(candidates: Iterable[Path], account: Account) -> Path:
-    """The first folder that can be used; it is made. Raises SinkUnavailable with all that were tried."""
+    """The first folder that can be used. Raises SinkUnavailable with all that were tried."""
     tried = []
     for path in candidates:
         if usable(path, account):
-            _make(path, account)
             return path
         tried.append(str(path))
     raise SinkUnavailable(
@@ -95,13 +94,15 @@ def first_usable(candidates: Iterable[Path], account: Account) -> Path:
     )
 
 
-def _make(path: Path, account: Account) -> None:
+def make(path: Path, account: Account) -> Path:
+    """The folder, made with its parents where it is missing."""
     if path.exists():
-        return
-    _make(path.parent, account)
-    path.mkdir()
+        return path
+    make(path.parent, account)
+    path.mkdir(exist_ok=True)  # another process may have been quicker
     if account.other:
         path.chmod(0o755)  # it has to pass, whatever our umask says; what is secret has a mode of its own
+    return path
 
 
 def cache_candidates() -> Iterator[Path]:

@@ -25,6 +25,7 @@ BOOKKEEPING = (
     *("instruments", "sessions", "streams", "connections", "subscriptions", "gaps", "venue_events", "quarantine"),
     *("positions", "checkpoints"),
 )
+_LACKING = {"read": "unreadable", "write": "unwritable"}
 _SHOWN = ("schema_migrations", "latest", "trades_f8", "book_levels")
 
 
@@ -176,8 +177,8 @@ def _roles(run: _Run) -> None:
         if not run.holds("common", "has_schema_usage", (role,)):
             what = f"granted usage of the schema to {role}"
             run.try_change(what, "common", "grant_schema", schema=run.server.schema, role=role)
-        _grant(run, role, "grant_read", "SELECT", [*TABLES, *BOOKKEEPING, *_SHOWN])
-    _grant(run, WRITE, "grant_write", "SELECT, INSERT, UPDATE, DELETE", [*TABLES, *BOOKKEEPING])
+        _grant(run, role, "read", [*TABLES, *BOOKKEEPING, *_SHOWN])
+    _grant(run, WRITE, "write", [*TABLES, *BOOKKEEPING])
     if run.server.edition is not Edition.PLAIN and not run.holds("timescale", "may_drop_chunks", (WRITE,)):
         run.change(f"let {WRITE} drop old chunks", "timescale", "grant_drop_chunks", role=WRITE)
 
@@ -189,15 +190,13 @@ def _create_role(run: _Run, role: str) -> None:
         run.execute("common", "create_role", role=role)
 
 
-def _grant(run: _Run, role: str, statement: str, privileges: str, tables: list[str]) -> None:
-    params = {"role": role, "privileges": privileges, "tables": tables}
-    lacking = run.names("common", "ungranted", params)
+def _grant(run: _Run, role: str, what: str, tables: list[str]) -> None:
+    lacking = run.names("common", _LACKING[what], {"role": role, "tables": tables})
     for table in lacking:
-        run.patience.run(
-            run.conn, f"grant on {table}", partial(run.execute, "common", statement, table=table, role=role)
-        )
+        step = partial(run.execute, "common", f"grant_{what}", table=table, role=role)
+        run.patience.run(run.conn, f"grant on {table}", step)
     if lacking:
-        run.did(f"granted {privileges.lower()} on {len(lacking)} tables to {role}")
+        run.did(f"let {role} {what} {len(lacking)} tables")
 
 
 def _columnstore(run: _Run) -> None:

@@ -18,7 +18,7 @@ import pytest
 from recorder.errors import SinkUnavailable
 from recorder.store import debian, place
 from recorder.store.local import LocalServer
-from recorder.store.place import Account, first_usable, usable
+from recorder.store.place import Account, first_usable, make, usable
 from tests.fixtures.server import PgServer
 
 NOBODY = Account("nobody", 65534, 65534)
@@ -52,6 +52,14 @@ def count(url: str) -> int:
 
 
 # --- life ---
+
+
+def test_looking_makes_nothing(folder: Path) -> None:
+    """Asking whether a server runs leaves no trace: `status` is a reading command."""
+    server = LocalServer(folder)
+    assert not server.running()
+    server.stop(attached=True)
+    assert not server.directory.exists()
 
 
 def test_passwords_are_in_a_file_that_only_we_can_read(folder: Path, servers: list[LocalServer]) -> None:
@@ -164,6 +172,7 @@ def test_a_stranger_on_the_port_is_named(pg_server: PgServer) -> None:
 def test_another_server_on_the_port_is_no_server_of_ours(pg_server: PgServer, folder: Path) -> None:
     """Ports are reused: who answers has to keep its data where we do."""
     other = LocalServer(folder)
+    make(other.directory, other.account)
     (other.directory / "port").write_text(str(pg_server.port))
     assert not other.running()
     with pytest.raises(SinkUnavailable, match="taken by another program"):
@@ -173,6 +182,7 @@ def test_another_server_on_the_port_is_no_server_of_ours(pg_server: PgServer, fo
 def test_a_long_path_has_no_socket_but_a_port(pg_server: PgServer, folder: Path) -> None:
     """A unix socket's address ends at 107 bytes; TCP works all the same."""
     deep = LocalServer(folder / ("d" * 60) / ("e" * 40))
+    make(deep.directory, deep.account)
     (deep.directory / "port").write_text("20001")
     short = LocalServer(pg_server.local.directory)
     assert deep._options()["unix_socket_directories"] == ""
@@ -229,7 +239,8 @@ def test_the_first_place_that_works_is_taken(tmp_path: Path) -> None:
     shared.chmod(0o777)
     linked.symlink_to(tmp_path)
     assert first_usable([shared, linked, good], ours) == good
-    assert good.is_dir()
+    assert not good.exists()
+    assert make(good, ours).is_dir()
     with pytest.raises(SinkUnavailable, match=r"shared.*linked.*recorder\.data_dir"):
         first_usable([shared, linked], ours)
 
