@@ -20,9 +20,11 @@ from recorder.capture.segments import (
     run_seed,
 )
 from recorder.capture.walk import Damage, Walker, read_header
-from recorder.capture.window import Window, open_source
+from recorder.capture.window import FILLER, Window, open_source
 from recorder.errors import ConfigError
 from recorder.records import Header
+
+_HEADER_AT_MOST = 64 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +32,7 @@ class RunInfo:
     """A run as far as the directory holds it. `first`: the first frame held; `segments` in order of writing.
 
     `header` of a run whose own headers are all damaged, or whose segments are all missing although the next run
-    names it, is borrowed from that next run.
+    names it, is borrowed from the next run (damaged: also from the one before).
     """
 
     run: str
@@ -138,7 +140,7 @@ class Catalog:
             return Entry(name, plain=False, compressed=False, empty=True)
         try:
             header, begin = read_header(source)
-            empty = header is None and Window(source).find(SYNC, 0) is None
+            empty = header is None and _is_stillborn(Window(source))
         except NewerVersion as newer:
             return Entry(name, plain=False, compressed=False, version=newer.version)
         finally:
@@ -154,13 +156,18 @@ class Catalog:
         headers = [e.header for e in self.entries.values() if e.header is not None]
         return headers[-1].header.spool_id
 
-    def _groups(self) -> dict[int, list[Entry]]:
-        groups: dict[int, list[Entry]] = {}
+    def _groups(self) -> dict[str, list[Entry]]:
+        groups: dict[str, list[Entry]] = {}
         for entry in self.entries.values():
             ours = entry.header is None or self._ours(entry.header)
             if ours and not entry.empty and entry.version is None:
-                groups.setdefault(entry.name.ordinal, []).append(entry)
+                groups.setdefault(entry.name.run, []).append(entry)
         return groups
+
+
+def _is_stillborn(window: Window) -> bool:
+    """Less than a header and no record: the process died while it made the segment."""
+    return window.limit < _HEADER_AT_MOST and window.find(SYNC, 0) is None and window.find(FILLER * 64, 0) is None
 
 
 def newer_sentence(path: Path, version: int) -> str:
@@ -176,33 +183,35 @@ def _ordinal(run: str) -> int:
     return int(digits) if digits.isdigit() else 0
 
 
-def _named_runs(groups: dict[int, list[Entry]]) -> list[RunInfo]:
-    """Runs from newest to oldest, so that one whose headers are all damaged learns its name from the next."""
+def _named_runs(groups: dict[str, list[Entry]]) -> list[RunInfo]:
+    """Runs, oldest first. One whose headers are all damaged borrows that of its neighbour."""
+    headers = {
+        run: next((e.header.header for e in found if e.header is not None), None) for run, found in groups.items()
+    }
+    known = [header for header in headers.values() if header is not None]
     runs: list[RunInfo] = []
-    for ordinal, entries in sorted(groups.items(), reverse=True):
-        following = runs[0].header if runs else None
-        header = next((e.header.header for e in entries if e.header is not None), None)
-        if header is None and following is not None:
-            header = _borrowed(following, ordinal)
+    for run, entries in groups.items():
+        ordinal = entries[0].name.ordinal
+        header = headers[run]
+        if header is None and known:
+            nearest = next((h for h in known if h.run_ordinal > ordinal), known[-1])
+            header = _borrowed(nearest, run)
         if header is not None:
             names = tuple(e.name for e in entries)
-            runs.insert(0, RunInfo(header.run, ordinal, header, names[0].first, names))
+            runs.append(RunInfo(run, ordinal, header, names[0].first, names))
     return runs
 
 
-def _borrowed(following: Header, ordinal: int) -> Header:
-    known = _ordinal(following.previous_run) == ordinal
-    run = following.previous_run if known else f"{ordinal}-unknown"
-    return replace(following, run=run, run_ordinal=ordinal, previous_run="", previous_next=0)
+def _borrowed(header: Header, run: str) -> Header:
+    return replace(header, run=run, run_ordinal=_ordinal(run), previous_run="", previous_next=0)
 
 
 def _missing_runs(runs: list[RunInfo]) -> list[RunInfo]:
     """Put in runs that must have been between two others but have no segment left."""
     complete = runs[:1]
     for info in runs[1:]:
-        ordinal = _ordinal(info.header.previous_run)
-        if complete[-1].ordinal < ordinal < info.ordinal:
-            header = _borrowed(info.header, ordinal)
-            complete.append(RunInfo(header.run, ordinal, header, 0, ()))
+        missing = info.header.previous_run
+        if complete[-1].ordinal < _ordinal(missing) < info.ordinal:
+            complete.append(RunInfo(missing, _ordinal(missing), _borrowed(info.header, missing), 0, ()))
         complete.append(info)
     return complete

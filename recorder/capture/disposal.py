@@ -25,15 +25,22 @@ class Disposal:
         self._last_times: dict[SegmentName, int] = {}
 
     def release(self, run: str, n: int, keep_after: int, active: tuple[int, int] | None) -> int:
-        """See `SpoolReader.release`. `active`: (run ordinal, serial) of the segment that is being appended to."""
+        """See `SpoolReader.release`. `active`: (run ordinal, serial) of the segment that is being appended to.
+
+        Where the disk refuses to delete, nothing after that is: it is tried again, and the spool's size shows it.
+        """
         freed = 0
         for name in self._below(run, n):
             is_active = active is not None and (name.ordinal, name.serial) >= active
             if is_active or self._last_time(name) >= keep_after:
                 break
-            freed += self._delete(name)
+            try:
+                freed += self._delete(name)
+            except OSError:
+                break
         if freed:
-            self._files.sync_directory(self._catalog.directory)
+            with contextlib.suppress(OSError):  # a power cut may bring segments back: below the position, unread
+                self._files.sync_directory(self._catalog.directory)
         return freed
 
     def _below(self, run: str, n: int) -> list[SegmentName]:

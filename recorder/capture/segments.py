@@ -4,12 +4,12 @@ Owns the format. Never opens a file, never decides what damage means.
 
 A feed has one directory. Its files are segments, named
 
-    <run ordinal, 8 digits>-<first frame, 14 digits>-<serial in the run, 6 digits>.seg         plain
-    ….seg.zst                                                                                  compressed
+    <run: ordinal, 8 digits>-<run: 8 hex>-<first frame, 14 digits>-<serial in the run, 6 digits>.seg       plain
+    ….seg.zst                                                                                              compressed
 
-so that names sort by run, then frame, then age. Where two segments of a run hold the same frames (the first one
-could not be synced and they were written again), the one with the higher serial counts: a segment is valid up to
-the first frame of the next one. All numbers are little endian; CRC is CRC-32 (zlib).
+so that names sort by run, then frame, then age; a run's name is `<ordinal>-<hex>`. Where two segments of a run hold
+the same frames (the first one could not be synced and they were written again), the one with the higher serial
+counts: a segment is valid up to the first frame of the next one. All numbers are little endian; CRC is CRC-32 (zlib).
 
     segment  =  header  header  burst*  footer?
 
@@ -84,7 +84,7 @@ _BLOCK_MAGIC = 0x184D2A5D
 BLOCK_SYNC = _HEAD_CRC.pack(_BLOCK_MAGIC)
 HEAD_BYTES = 8 + _FIELDS.size
 BLOCK_HEAD_BYTES = _BLOCK.size
-_NAME = re.compile(r"(\d{8,})-(\d{14,})-(\d{6,})\.seg(\.zst)?")
+_NAME = re.compile(r"(\d{8,})-([0-9a-f]{8})-(\d{14,})-(\d{6,})\.seg(\.zst)?")
 
 
 # --- names -----------------------------------------------------------------------------------------------------
@@ -100,11 +100,17 @@ class SegmentName:
     """What a segment's name says; sorts in the order of writing."""
 
     ordinal: int
+    token: str
     first: int
     serial: int
 
     def __str__(self) -> str:
-        return f"{self.ordinal:08d}-{self.first:014d}-{self.serial:06d}.seg"
+        return f"{self.ordinal:08d}-{self.token}-{self.first:014d}-{self.serial:06d}.seg"
+
+    @property
+    def run(self) -> str:
+        """The name of its run."""
+        return f"{self.ordinal}-{self.token}"
 
 
 def parse_name(name: str) -> tuple[SegmentName, bool] | None:
@@ -112,7 +118,7 @@ def parse_name(name: str) -> tuple[SegmentName, bool] | None:
     match = _NAME.fullmatch(name)
     if match is None:
         return None
-    return SegmentName(int(match[1]), int(match[2]), int(match[3])), match[4] is not None
+    return SegmentName(int(match[1]), match[2], int(match[3]), int(match[4])), match[5] is not None
 
 
 # --- header ----------------------------------------------------------------------------------------------------

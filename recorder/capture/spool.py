@@ -56,17 +56,19 @@ class Spool:
     `end` is (serial of the active segment, offset after its last record, number after the last frame): what is
     published to `SpoolReader`, by one assignment. `fault` is set when the disk has refused twice. `durable` is the
     number after the last frame that is known to be on the disk. `sealed` are segments waiting for compression.
+    `token` is the random part of the run's name, drawn if it is not given.
     """
 
     def __init__(
-        self, root: Path, header: Header, *, segment_bytes: int = 32 << 20, files: Files | None = None
+        self, root: Path, header: Header, *, segment_bytes: int = 32 << 20, files: Files | None = None, token: str = ""
     ) -> None:
         self.files = files if files is not None else OsFiles()
         self._segment_bytes = segment_bytes
         self.directory = feed_directory(root, header.feed)
         self._prepare_directory(root)
         catalog = self._survey(header)
-        self.header = _next_run(header, catalog)
+        self._token = token or secrets.token_hex(4)
+        self.header = _next_run(header, catalog, self._token)
         self.run = self.header.run
         self.fault: SpoolFault | None = None
         self.closed = False
@@ -132,7 +134,7 @@ class Spool:
         with self._sync_lock, self._lock:
             if self.closed:
                 return
-            if self.fault is None and self._segment is not None:
+            if self.fault is None:
                 self._seal()
             for segment in self._open_segments():
                 self.files.close(segment.fd)
@@ -162,7 +164,20 @@ class Spool:
             raise ConfigError(
                 [f"{self.directory} holds segments of another recorder's spool: move them away, nothing was changed"]
             )
+        self._sync_plain(catalog)
         return catalog
+
+    def _sync_plain(self, catalog: Catalog) -> None:
+        """What a killed process wrote is in the kernel only, and nobody else will ever sync it. Where the disk
+        refuses, it is no worse than before."""
+        for entry in catalog.entries.values():
+            if entry.plain:
+                with contextlib.suppress(OSError):
+                    fd = self.files.open(catalog.path(entry.name))
+                    try:
+                        self.files.sync(fd)
+                    finally:
+                        self.files.close(fd)
 
     def _first_segment(self) -> ActiveSegment:
         try:
@@ -173,7 +188,7 @@ class Spool:
     def _create(self, first: int) -> ActiveSegment:
         """A new segment. Its header and its name are durable before anything is appended to it."""
         self._serial += 1
-        name = SegmentName(self.header.run_ordinal, first, self._serial)
+        name = SegmentName(self.header.run_ordinal, self._token, first, self._serial)
         path = self.directory / str(name)
         segment = ActiveSegment(self.files, name, self.files.create(path))
         try:
@@ -307,10 +322,10 @@ class Spool:
             self._retire()
 
 
-def _next_run(header: Header, catalog: Catalog) -> Header:
+def _next_run(header: Header, catalog: Catalog, token: str) -> Header:
     """The header of the run that is being opened."""
     ordinal = max((name.ordinal for name in catalog.entries), default=0) + 1
-    run = f"{ordinal}-{secrets.token_hex(4)}"
+    run = f"{ordinal}-{token}"
     if not catalog.runs:
         return replace(header, run=run, run_ordinal=ordinal, previous_run="", previous_next=0)
     last = catalog.runs[-1]

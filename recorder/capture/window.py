@@ -27,6 +27,7 @@ from recorder.capture.segments import (
 CHUNK = 1 << 20
 PAGE = 4096
 FILLER = b"\xff"
+UNKNOWN = 1024
 
 
 class Source(Protocol):
@@ -99,8 +100,8 @@ class CompressedSource:
         while self._discover():
             pass
         known = self._blocks[-1].end if self._blocks else 0
-        # Bytes after the last good block are damage of unknown length: one byte of filler makes the walk notice.
-        return known + (self._at < self._file_size)
+        # Bytes after the last good block are damage of unknown length: filler, and enough of it to be no torn head.
+        return known + (UNKNOWN if self._at < self._file_size else 0)
 
     def read(self, at: int, size: int) -> bytes:
         parts = []
@@ -154,7 +155,7 @@ class CompressedSource:
             if block.offset <= at < block.end:
                 return self._plain(block)[at - block.offset :]
         following = [b.offset for b in self._blocks if b.offset > at]
-        return FILLER * (min(following) - at if following else 1)
+        return FILLER * (min(following) - at if following else UNKNOWN)
 
     def _plain(self, block: Block) -> bytes:
         if self._last[0] != block.at:
