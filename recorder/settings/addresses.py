@@ -10,7 +10,7 @@ from urllib.parse import SplitResult, urlsplit
 from recorder.config import Secret
 from recorder.settings.tables import Check, did_you_mean, word
 
-_PROXIES = ("http", "https", "socks4", "socks4a", "socks5", "socks5h")
+_PROXIES = ("http", "socks4", "socks5", "socks5h")
 
 
 def listen(value: object) -> str:

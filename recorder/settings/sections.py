@@ -24,7 +24,6 @@ NOT_YET: Mapping[str, object] = {
     "refill.enabled": False,
     "spool.priority": None,
     "source.connections": 1,
-    "source.proxy": None,
     "source.refill": False,
     "source.sessions": "",
 }

@@ -35,7 +35,7 @@ QUOTED = (
     "(@ is %40)"
 )
 NAMES = 'may hold letters, digits, "-" and "_" only, at most 40, a letter or digit first'
-PROXY = "must be a proxy URL: http, https, socks4, socks4a, socks5 or socks5h://host:port"
+PROXY = "must be a proxy URL: http, socks4, socks5 or socks5h://host:port"
 
 MISTAKES: list[tuple[str, str]] = [
     # the file

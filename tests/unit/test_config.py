@@ -115,9 +115,9 @@ def test_what_is_not_built_yet_is_accepted_and_said() -> None:
     config = parse('[books]\nsnapshot_every = "1m"\n[refill]\nenabled = false\n' + SOURCE)
     noted = {note.partition(" ")[0] for note in config.notes}
     assert noted == {key for key in ("books.snapshot_every",) if key in NOT_YET}
-    proxied = parse(SOURCE.replace("[[source.s", 'proxy = "http://127.0.0.1:8080"\n[[source.s'))
-    said = [note for note in proxied.notes if "proxy" in note]
-    assert said == (['source[0] "open".proxy is not yet effective'] if "source.proxy" in NOT_YET else [])
+    hours = parse(SOURCE.replace("[[source.s", 'sessions = "09:30-16:00"\n[[source.s'))
+    said = [note for note in hours.notes if "sessions" in note]
+    assert said == (['source[0] "open".sessions is not yet effective'] if "source.sessions" in NOT_YET else [])
 
 
 # --- references ------------------------------------------------------------------------------------------------------
