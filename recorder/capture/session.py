@@ -38,7 +38,7 @@ from recorder.venues import Subscription, Venue
 
 TURN = 0.5  # seconds: no wait is longer, so that stop, silence and requests have their turn
 SLOW_DOWN = 30.0
-LAST_READS = 64  # at the end: what has arrived already, but not for ever
+LAST_READS = 0.5  # seconds: at the end, what has arrived already, but not for ever
 
 
 class Link(Protocol):
@@ -133,11 +133,10 @@ class Session:
 
     def finish(self) -> None:
         """Take in what has already arrived: it was received, so it must not be lost."""
+        clock = self._tools.clock
+        end = clock.monotonic() + LAST_READS
         try:
-            for _ in range(LAST_READS):
-                runs = self._link.read(0)
-                if not runs:
-                    return
+            while clock.monotonic() < end and (runs := self._link.read(0)):
                 self._take(runs)
         except ConnectionLost:
             return  # it ends anyway

@@ -432,6 +432,81 @@ def test_a_header_of_two_lines_is_config() -> None:
     assert caught.value.reason == "config"
 
 
+# --- proxies -------------------------------------------------------------------------------------------------------
+
+
+def socks(peer: Peer, reply: int = 0) -> bytes:
+    """The proxy's side of SOCKS5 with a password; the request for the destination."""
+    assert peer.sock.recv(2) == b"\x05\x02"
+    assert 2 in peer.sock.recv(2)
+    peer.send(b"\x05\x02")
+    assert peer.sock.recv(64) == b"\x01\x04user\x0as3cret-pwd"
+    peer.send(b"\x01\x00")
+    request = peer.sock.recv(300)
+    peer.send(b"\x05" + bytes([reply]) + b"\x00\x01\x00\x00\x00\x00\x00\x00")
+    return request
+
+
+def through(scheme: str, venue: Venue, seconds: float = 5) -> Options:
+    """Options with this venue as the proxy."""
+    return Options(connect_timeout=seconds, proxy=f"{scheme}://user:s3cret-pwd@127.0.0.1:{venue.port}")
+
+
+def test_socks5h_leaves_the_name_to_the_proxy() -> None:
+    """Behind a proxy names may resolve only there; the connection then speaks WebSocket as always."""
+    asked: list[bytes] = []
+
+    def script(peer: Peer) -> None:
+        asked.append(socks(peer))
+        peer.accept(frame(b"through"))
+        peer.send(close_frame(1000))
+        peer.hold()
+
+    with Venue(script) as venue:
+        found, _ = collect(Transport.connect("ws://venue.invalid", LINE, through("socks5h", venue)))
+    assert found == [(Kind.TEXT, b"through")]
+    assert asked == [b"\x05\x01\x00\x03" + bytes([13]) + b"venue.invalid" + struct.pack("!H", 80)]
+
+
+def test_an_http_proxy_is_asked_for_a_tunnel(authority: trustme.CA, tls: Options) -> None:
+    """CONNECT with credentials, then TLS with the venue itself: its certificate is checked through the tunnel."""
+    asked: list[bytes] = []
+
+    def script(peer: Peer) -> None:
+        asked.append(peer.sock.recv(4096))
+        peer.send(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        peer.sock = serving(authority).wrap_socket(peer.sock, server_side=True)
+        peer.accept(frame(b"through"))
+        peer.send(close_frame(1000))
+        peer.hold()
+
+    with Venue(script) as venue:
+        options = Options(tls=tls.tls, proxy=through("http", venue).proxy)
+        found, _ = collect(Transport.connect("wss://localhost:9", LINE, options))
+    assert found == [(Kind.TEXT, b"through")]
+    assert asked[0].startswith(b"CONNECT localhost:9 HTTP/1.1\r\n")
+
+
+def test_a_proxy_that_refuses_or_says_nothing_is_named_and_its_password_is_not() -> None:
+    """Every trouble with the proxy has the reason `proxy`, in time."""
+
+    def refusing(peer: Peer) -> None:
+        socks(peer, 5)
+        peer.hold()
+
+    with Venue(refusing) as venue:
+        why = lost("ws://venue.invalid", through("socks5h", venue))
+    assert (why.reason, why.code) == ("proxy", "5")
+    with Venue(lambda peer: peer.hold()) as venue:
+        why = lost("ws://venue.invalid", through("socks5h", venue, 0.5))
+    assert why.reason == "proxy"
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    why = lost("ws://venue.invalid", Options(proxy=f"http://user:s3cret-pwd@127.0.0.1:{port}"))
+    assert why.reason == "proxy"
+    assert lost("ws://venue.invalid", Options(proxy="gopher://127.0.0.1:1")).reason == "proxy"
+
+
 # --- TLS -----------------------------------------------------------------------------------------------------------
 
 

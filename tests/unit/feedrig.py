@@ -128,10 +128,12 @@ class Words:
         return out
 
     def _messages(self, burst: Burst, out: Decoded) -> None:
+        lines: dict[str, list[bytes]] = {}
         for n, frame in enumerate(burst.frames, burst.first):
             verb, *words = frame.decode().split(" ")
             if verb == "data":
                 self._data(n, words, burst.received_at, out)
+                lines.setdefault(words[0], []).append(frame + b"\n")
             elif verb == "ok":
                 out.replies.append(Ack(words[0], words[1]))
             elif verb == "no":
@@ -142,12 +144,12 @@ class Words:
                 out.replies.append(Notice(words[0], "notice", _REACTIONS[words[0]]))
             elif verb == "pong":
                 out.replies.append(Pong())
+        for table, parts in lines.items():
+            out.tables[table].data = b"".join(parts)
 
     def _data(self, n: int, words: list[str], at: int, out: Decoded) -> None:
         channel, symbol, previous, sequence = words
-        table = channel
-        rows = out.tables.setdefault(table, Rows(b"", [], [], [], [], []))
-        rows.data += f"{channel} {symbol} {sequence}\n".encode()
+        rows = out.tables.setdefault(channel, Rows(b"", [], [], [], [], []))
         rows.streams.append(self.streams.number(Stream(self.header.source, channel, symbol)))
         rows.seq_from.append(int(previous))
         rows.seq_to.append(int(sequence))
