@@ -12,33 +12,38 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import ClassVar, Generic, TypeVar
 
 import msgspec
 
 from recorder.guards import TROUBLE, Bad, Stamps, plain, reason
-from recorder.lines import Lines, Route
+from recorder.lines import Lines, Route, make_route
 from recorder.records import (
     Burst,
     Decoded,
     Event,
     Header,
     Kind,
+    Notice,
     Poison,
     Reaction,
+    Refusal,
     Rows,
+    Stream,
     Streams,
     decode_control,
     join_rows,
 )
+from recorder.venues import Channel
 
 # --- the decoder every venue starts from ----------------------------------------------------------------------------
 
 P = TypeVar("P")  # what the venue's JSON decoder makes of a frame
 
 # A data message on its way into a table: frame number, route, the frame itself, and what the venue's typed decoder
-# made of it (None where it refused). A tuple, for one is made per message.
+# made of it (None where it needed none). A tuple, for one is made per message.
 Item = tuple[int, Route, bytes, P | None]
 
 
@@ -47,12 +52,15 @@ class BaseDecoder(ABC, Generic[P]):
 
     # Fields that a message is known to carry, by table; others are drift. Looked for in the last message of a burst
     # and table only, because looking costs as much as decoding.
-    known: ClassVar[Mapping[str, frozenset[str]]] = {}
+    known: ClassVar[Mapping[str, AbstractSet[str]]] = {}
+    intervals: ClassVar[Mapping[str, str]] = {}  # channel -> interval, for candles
 
-    def __init__(self, header: Header, streams: Streams) -> None:
-        self.header = header
-        self.streams = streams
+    def __init__(self, header: Header, streams: Streams, channel: Callable[[str], Channel | None]) -> None:
+        self._header = header
+        self._streams = streams
+        self._channel = channel
         self._stamps = Stamps()
+        self.routes: dict[tuple[str, str], Route] = {}
 
     @abstractmethod
     def read(self, frame: int, raw: bytes, out: Decoded) -> Item[P] | None:
@@ -67,9 +75,20 @@ class BaseDecoder(ABC, Generic[P]):
     def write(self, lines: Lines, items: Sequence[Item[P]]) -> Rows:
         """The lines of data messages of one table. Must not touch anything else: it may be tried more than once."""
 
+    def route(self, channel: str, symbol: str) -> Route:
+        """Where the records of a stream go. A channel that the venue does not know goes into `messages`."""
+        found = self.routes.get((channel, symbol))
+        if found is None:
+            known = self._channel(channel)
+            stream = Stream(self._header.source, channel, symbol)
+            interval = self.intervals.get(channel, "")
+            found = make_route(stream, known.table if known else "messages", self._streams, interval)
+            self.routes[channel, symbol] = found
+        return found
+
     def decode(self, burst: Burst) -> Decoded:
         """Never raises on venue data: a frame that cannot be decoded becomes `Decoded.poison`."""
-        out = Decoded(self.header.feed, self.header.run, burst.first, burst.next, burst.received_at)
+        out = Decoded(self._header.feed, self._header.run, burst.first, burst.next, burst.received_at)
         if burst.kind is Kind.CONTROL:
             _controls(burst, out)
             return out
@@ -140,6 +159,12 @@ def count_drift(channel: str, out: Decoded) -> None:
 def note(frame: int, code: str, reaction: Reaction, message: str, out: Decoded) -> None:
     """Keep what the venue said about itself."""
     out.events.append(Event(frame, plain(code)[:40], reaction.value, plain(message)))
+
+
+def announce(frame: int, said: Refusal | Notice, out: Decoded) -> None:
+    """A refusal or notice, to react to and to keep."""
+    out.replies.append(said)
+    note(frame, said.code, said.reaction, said.message, out)
 
 
 def _poison(frame: int, raw: bytes, trouble: Exception, out: Decoded) -> None:

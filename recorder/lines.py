@@ -22,6 +22,7 @@ from recorder.guards import (
     moment,
     name,
     number,
+    payload,
     prove_ids,
     prove_numbers,
     whole,
@@ -121,6 +122,8 @@ class Lines:
 
     def tickers(self, at: At, numbers: Sequence[Sequence[str]]) -> Rows:
         """`numbers`: the table's own columns, all of them."""
+        if not all(map(any, zip(*numbers, strict=True))):
+            raise Bad("missing_field")
         whens, values = self._when(at), self._numbers(numbers)
         return self._rows(at, whens, ["\t".join(row) for row in zip(*values, strict=True)])
 
@@ -148,9 +151,9 @@ class Lines:
         ]
         return self._rows(at, whens, bodies, prevs, seqs)
 
-    def messages(self, at: At, payloads: Sequence[str]) -> Rows:
-        """`payloads`: finished by `guards.payload`."""
-        return self._rows(at, self._when(at), payloads)
+    def messages(self, at: At, elements: Sequence[bytes]) -> Rows:
+        """`elements`: JSON as sent."""
+        return self._rows(at, self._when(at), [payload(element) for element in elements])
 
     def _when(self, at: At) -> Times:
         """Text and number of each time."""
@@ -160,7 +163,7 @@ class Lines:
             return [(stamp(us), us) for us in [moment(ms, received_at, route.ahead) for ms, route in pairs]]
         stamps = self._stamps
         whens = [stamps[ms] for ms in at.milliseconds]
-        if max([us for _, us in whens]) > received_at:  # rare: our clock is behind the venue's
+        if max([us for _, us in whens], default=0) > received_at:  # rare: our clock is behind the venue's
             late = [us - route.ahead for (_, us), route in zip(whens, at.routes, strict=True)]
             if max(late) > received_at:
                 raise Bad("absurd_time")
@@ -183,7 +186,7 @@ class Lines:
             return last, [None if i is None else i - size + 1 for i, size in zip(last, sizes, strict=True)]
         prove_ids(ids)
         numbers = list(map(int, ids))
-        if max(numbers) >= ID_LIMIT:
+        if max(numbers, default=0) >= ID_LIMIT:
             raise Bad("bad_number")
         return numbers, [i - _COUNTS[count] + 1 for i, count in zip(numbers, counts, strict=True)]
 

@@ -9,7 +9,7 @@ import difflib
 import json
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from zlib import crc32
 
@@ -131,7 +131,8 @@ class BaseVenue(ABC):
     secrets: frozenset[str] = frozenset()
     paths: Mapping[str, str]
     private: frozenset[str] = frozenset()  # channels that are no market data
-    families: Sequence[str] = ()  # members of channels named with a `*`, for suggestions
+    families: Collection[str] = ()  # the members of all channels named with a `*`
+    conflicts: Sequence[tuple[str, str]] = ()  # channels that exclude each other for the same symbol
     close_reasons: Mapping[int, str] = {}
     heavy: tuple[frozenset[str], int] = (frozenset(), 0)  # channels of which a connection should carry few, and how few
 
@@ -144,8 +145,9 @@ class BaseVenue(ABC):
         """An element of `args`."""
 
     def channel(self, name: str) -> Channel | None:
-        """The channel that a name belongs to."""
-        return find(name, self.channels)
+        """The channel that a name belongs to; of a family only members that exist."""
+        found = find(name, self.channels)
+        return None if found is not None and "*" in found.name and name not in self.families else found
 
     def check(self, source: Source) -> list[str]:
         """Everything wrong with a source, one sentence each, with its place."""
@@ -157,6 +159,13 @@ class BaseVenue(ABC):
             for n, symbol in enumerate(block.symbols):
                 if problem := self._check_symbol(symbol, block.channels):
                     problems.append(f"subscribe[{b}].symbols[{n}]: {problem}")
+        asked = wanted(source)
+        problems += [
+            f'"{s.symbol}" cannot have both {one} and {other}: the venue refuses one of them'
+            for one, other in self.conflicts
+            for s in asked
+            if s.channel == one and Subscription(other, s.symbol) in asked
+        ]
         needed, allowed = len(self.lines(source)), limits_of(source, self.limits).max_connections
         if allowed and needed > allowed:
             problems.append(f"needs {needed} connections, but limits allow {allowed}; subscribe to less")
