@@ -193,13 +193,10 @@ def _tcp(goal: Target, deadline: Deadline) -> tuple[socket.socket, float]:
             try:
                 _connect(sock, address, deadline, start + deadline.left() / left)
                 return sock, time.monotonic() - start
-            except OSError:
+            except BaseException as error:
                 sock.close()
-                if left == 1:
+                if left == 1 or not isinstance(error, OSError):
                     raise
-            except ConnectionLost:
-                sock.close()
-                raise
     raise AssertionError("the last address returns or raises")
 
 
@@ -238,7 +235,7 @@ def _proxied(goal: Target, proxy: str, deadline: Deadline) -> tuple[socket.socke
         except (ProxyError, ValueError) as error:
             code = getattr(error, "error_code", None)
             raise ConnectionLost("proxy", "the proxy refused", None if code is None else str(code)) from None
-        except (OSError, ConnectionLost):
+        except BaseException:
             future.add_done_callback(_discard)
             raise
     _prepare(sock)
@@ -267,7 +264,7 @@ def _secure(sock: socket.socket, goal: Target, context: ssl.SSLContext, deadline
         secure = context.wrap_socket(sock, server_hostname=goal.host, do_handshake_on_connect=False)
         try:
             _patiently(secure.do_handshake, secure, deadline)
-        except (OSError, ConnectionLost):
+        except BaseException:
             secure.close()
             raise
     return secure
@@ -372,7 +369,7 @@ def dial(
         if goal.tls:
             sock = _secure(sock, goal, tls or trust(), deadline)
         _handshake(sock, goal, [f"User-Agent: recorder/{__version__}", *headers], deadline)
-    except ConnectionLost:
+    except BaseException:
         sock.close()
         raise
     return sock, rtt

@@ -549,6 +549,7 @@ def numbers() -> Iterator[bytes]:
         n += 500
 
 
+@pytest.mark.timeout(SECONDS + 120)
 def test_a_flat_out_sender_over_tls_with_heartbeats_from_another_thread(authority: trustme.CA, tls: Options) -> None:
     """Receiving in one thread and sending in another breaks OpenSSL within seconds; under one lock it never does,
     and no message is lost, doubled or changed."""
