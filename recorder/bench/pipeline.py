@@ -91,13 +91,14 @@ class Pipeline:
     def __init__(self, daemon: Daemon, load: Load, scratch: Scratch, mix: str) -> None:
         self._daemon = daemon
         self._load = load
-        self._scratch = scratch
+        self.scratch = scratch
         self._mix = mix
 
     def flat_out(self, messages: int, watch: Sequence[Point] = ()) -> Round:
         """Everything at once: until the last message is committed. `watch` measures the stages on top."""
         self._load.prepare(messages, self._mix)
-        pid = self._scratch.writer_backend()
+        self.scratch.empty()
+        pid = self.scratch.writer_backend()
         overflows, python, backend = self._overflows(), time.process_time(), backend_cpu(pid)
         with Commits().of(Sink) as commits, Stopwatch().over(watch) as stopwatch:
             started = time.perf_counter()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from recorder.bench import Options
@@ -18,7 +18,7 @@ from recorder.bench.latency import percentile
 from recorder.bench.load import Load
 from recorder.bench.pipeline import STAGES, Pipeline, Round, config, running
 from recorder.bench.report import Pace, Pair, Result
-from recorder.bench.server import Scratch, scratch
+from recorder.bench.server import Facts, scratch
 from recorder.simulator.flatout import Traffic
 from recorder.store.local import LocalServer
 from recorder.store.migrate import migrate_url
@@ -45,39 +45,36 @@ def local_server(directory: Path, say: Say) -> Iterator[str]:
 
 
 def measure(options: Options, where: Path, url: str, say: Say) -> Result:
-    """All of it, on a database of its own on the server of `url`."""
-    with ExitStack() as stack:
-        target = stack.enter_context(scratch(url))
-        migrate_url(target)
-        room = stack.enter_context(closing(Scratch(target)))
-        bench = Bench(options, where, room, say)
-        pairs, stages = bench.flat_out()
-        paces = [bench.pace(rate, flush_age) for rate, flush_age in PACES] if options.paced else []
-        bare = room.bare_commits(BARE_COMMITS)
-        bare_ms = percentile(bare, 0.5), percentile(bare, 0.99)
-        return Result(options.mix, room.facts(), tuple(pairs), stages, tuple(paces), bare_ms)
+    """All of it, in databases of its own on the server of `url`."""
+    bench = Bench(options, where, url, say)
+    pairs, stages = bench.flat_out()
+    paces = [bench.pace(rate, flush_age) for rate, flush_age in PACES] if options.paced else []
+    facts, bare = bench.server()
+    return Result(options.mix, facts, tuple(pairs), stages, tuple(paces), bare)
 
 
 class Bench:
     """The rounds."""
 
-    def __init__(self, options: Options, where: Path, scratch: Scratch, say: Say) -> None:
+    def __init__(self, options: Options, where: Path, url: str, say: Say) -> None:
         self._options = options
         self._where = where
-        self._scratch = scratch
+        self._url = url
         self._say = say
         self._started = 0
 
     @contextmanager
     def _recorder(self, flush_age: float) -> Iterator[Pipeline]:
-        """A sender and a recorder with an empty data directory."""
+        """A sender and a recorder, both at their beginning: an empty database, an empty data directory."""
         self._started += 1
-        where = self._where / f"recorder-{self._started}"
-        mix, scratch = self._options.mix, self._scratch
-        with Load(self._where / "certificate") as load:  # one for all: a process loads what it trusts once
-            settings = config(where, scratch.url, load, mix, flush_age)
-            with running(settings, load, scratch, mix) as pipeline:
-                yield pipeline
+        where, mix = self._where / f"recorder-{self._started}", self._options.mix
+        with ExitStack() as stack:
+            room = stack.enter_context(scratch(self._url))
+            migrate_url(room.url)
+            # One certificate for all senders: a process loads what it trusts once.
+            load = stack.enter_context(Load(self._where / "certificate"))
+            settings = config(where, room.url, load, mix, flush_age)
+            yield stack.enter_context(running(settings, load, room, mix))
 
     def flat_out(self) -> tuple[list[Pair], Round]:
         """Pairs of rounds, then the round of the stages."""
@@ -87,28 +84,29 @@ class Bench:
             count = int(min(MOST, max(WARM_UP, warm.rate * self._options.seconds)))
             pairs = [self._pair(recorder, count, n) for n in range(1, self._options.rounds + 1)]
             self._say("stages …")
-            self._scratch.empty()
             return pairs, recorder.flat_out(count, STAGES)
 
     def _pair(self, recorder: Pipeline, count: int, n: int) -> Pair:
         self._say(f"round {n}: recorder, {count:,} messages …")
-        self._scratch.empty()
         found = recorder.flat_out(count)
         self._say(f"round {n}: ceiling …")
-        tables = {table: self._scratch.read(table) for table in self._tables()}
-        self._scratch.empty()
+        room = recorder.scratch
+        tables = {table: room.read(table) for table in Traffic().channels(self._options.mix)}  # their names are alike
+        room.empty()
         work = transactions(tables, count / max(1, found.flushes))
         del tables
-        return Pair(found, ceiling(self._scratch.url, work, count))
-
-    def _tables(self) -> list[str]:
-        """Channels of the mix bear the names of their tables."""
-        return Traffic().channels(self._options.mix)
+        return Pair(found, ceiling(room.url, work, count))
 
     def pace(self, rate: float, flush_age: float) -> Pace:
         """One steady rate."""
         self._say(f"{rate:,.0f} messages a second …")
-        self._scratch.empty()
         with self._recorder(flush_age) as recorder:
             latency, late = recorder.paced(rate, max(2.0, self._options.seconds))
         return Pace(rate, flush_age, latency, late)
+
+    def server(self) -> tuple[Facts, tuple[float, float]]:
+        """What the server is, and p50 and p99 of its bare commits."""
+        with scratch(self._url) as room:
+            migrate_url(room.url)
+            bare = room.bare_commits(BARE_COMMITS)
+            return room.facts(), (percentile(bare, 0.5), percentile(bare, 0.99))

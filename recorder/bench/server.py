@@ -8,7 +8,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -90,14 +90,19 @@ class Scratch:
 
 
 @contextmanager
-def scratch(url: str) -> Iterator[str]:
-    """The URL of a new, empty database on the server of `url`; dropped at the end."""
+def scratch(url: str) -> Iterator[Scratch]:
+    """A new, empty database on the server of `url`; dropped at the end."""
     name = f"recorder_bench_{secrets.token_hex(4)}"
     _run(url, "create_scratch", name)
     try:
-        yield urlunsplit(urlsplit(url)._replace(path=f"/{name}")) if "://" in url else make_conninfo(url, dbname=name)
+        with closing(Scratch(_with_database(url, name))) as room:
+            yield room
     finally:
         _run(url, "drop_scratch", name)
+
+
+def _with_database(url: str, name: str) -> str:
+    return urlunsplit(urlsplit(url)._replace(path=f"/{name}")) if "://" in url else make_conninfo(url, dbname=name)
 
 
 def _run(url: str, query: str, name: str) -> None:
