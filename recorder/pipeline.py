@@ -24,8 +24,8 @@ from recorder.observe.metrics import Metrics, Reading
 from recorder.quality.continuity import Continuity
 from recorder.records import Decoded, Header, Stream, Streams, now_us
 from recorder.store.lane import Lane
-from recorder.store.last import last_record
-from recorder.store.prepare import LastRecord, Preparer
+from recorder.store.last import Stored
+from recorder.store.prepare import Preparer
 from recorder.store.sink import Sink
 from recorder.store.writer import Care, Writer
 from recorder.venues import Continuity as Kind
@@ -97,7 +97,8 @@ class Pipeline:
         for plan in wanted:
             self._open(plan, share)
         self._retire(planned(config))
-        preparer = Preparer(home.identity, self.streams, self._continuity, self._last_record, metrics)
+        stored = Stored(sink, self._table, lambda stream: self._kind(stream) is Kind.NUMBERED)
+        preparer = Preparer(home.identity, self.streams, self._continuity, stored, metrics)
         self.writer = Writer(
             self.lanes, self._items, sink, preparer, config.database, Care(beats, self._release, adopt)
         )
@@ -158,9 +159,9 @@ class Pipeline:
         channel = self._venues[stream.source].channel(stream.channel)
         return channel.continuity if channel is not None else Kind.NONE
 
-    def _last_record(self, stream: Stream) -> LastRecord | None:
+    def _table(self, stream: Stream) -> str:
         channel = self._venues[stream.source].channel(stream.channel)
-        return last_record(self.sink, channel.table if channel is not None else "messages", stream)
+        return channel.table if channel is not None else "messages"
 
     # --- running ---------------------------------------------------------------------------------------------------
 

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from recorder.quality.trackers import (
     GRACE,
     NEVER,
+    UNSET,
     Bars,
     Chained,
     Hole,
@@ -46,6 +47,9 @@ TRACKERS: dict[Kind, type[Tracker]] = {
     Kind.BARS: Bars,
     Kind.NONE: Plain,
 }
+
+
+Record = tuple[int, int, int]  # first id, last id, time of a numbered record
 
 
 @dataclass(slots=True)
@@ -178,6 +182,24 @@ class Continuity:
         tracker = self._start(number, "", NEVER)
         tracker.outstanding = "recorder_down"
         tracker.rebase(last, time, closed)
+
+    def carried(self, feed: str) -> list[tuple[int, int]]:
+        """The streams that a feed brought last, with the time (µs) of the last record that we know of."""
+        return [(n, tracker.time) for n, tracker in sorted(self._trackers.items()) if tracker.feed == feed]
+
+    def relearn(self, number: int, records: list[Record], reported: set[tuple[int, int]], now: int) -> None:
+        """Records of a stream that the database holds and the spool does not give any more: seen, not judged. Ranges
+        that are missing between them wait for their grace unless they are `reported` in the database already."""
+        tracker = self._trackers[number]
+        for first, last, time in records:
+            if tracker.expected is UNSET or last >= tracker.expected:
+                tracker.irregular(first, last, time, "", now)
+        for missing in tracker.pending:
+            if (missing.first, missing.last) in reported:
+                tracker.report(missing, now)
+        breaks = self._feeds.get(tracker.feed)
+        if breaks is not None and tracker.pending:
+            breaks.pending.add(number)
 
     def dump(self, feed: str) -> bytes:
         """The state of every stream that this feed brought last; equal states give equal bytes."""

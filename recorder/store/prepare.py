@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
 
 from recorder.capture.spoolreader import Lost
 from recorder.observe.metrics import Metrics
@@ -31,6 +31,7 @@ from recorder.records import (
     Stream,
     Streams,
     Subscribed,
+    now_us,
 )
 from recorder.store.flush import Flush, Params, Part
 from recorder.store.lane import Lane
@@ -100,16 +101,32 @@ class LastRecord:
     closed: bool
 
 
+class Held(Protocol):
+    """What the database holds of a stream. Asked only where no checkpoint can tell: a new data directory, a stale
+    checkpoint, a spool that lost committed frames."""
+
+    def last_record(self, stream: Stream) -> LastRecord | None:
+        """Its newest record."""
+        ...
+
+    def records_since(self, stream: Stream, time: int) -> list[tuple[int, int, int]] | None:
+        """First id, last id and time of its numbered records from `time` on; None for a stream without numbers."""
+        ...
+
+    def gaps_since(self, stream: Stream, time: int) -> set[tuple[int, int]]:
+        """The ranges of ids that its gap rows name, from `time` on."""
+        ...
+
+
 class Preparer:
-    """Prepares flushes in the committed order. `last_record` asks the database for a stream's newest record; only
-    for streams that the database knows and no checkpoint told of (a new data directory, a stale checkpoint)."""
+    """Prepares flushes in the committed order."""
 
     def __init__(
         self,
         recorder_id: str,
         streams: Streams,
         make_continuity: Callable[[], Continuity],
-        last_record: Callable[[Stream], LastRecord | None],
+        database: Held,
         metrics: Metrics,
     ) -> None:
         self.metrics = metrics
@@ -117,7 +134,7 @@ class Preparer:
         self.continuity = make_continuity()
         self._recorder_id = recorder_id
         self._make_continuity = make_continuity
-        self._last_record = last_record
+        self._database = database
         self._stored: set[Stream] = set()
         self._met: set[Stream] = set()
 
@@ -133,7 +150,9 @@ class Preparer:
     def rebase(self, state: bytes) -> None:
         """A stale checkpoint tells which streams there are; where they stand, the database knows."""
         for item in decode_states(state):
-            self._base(Stream(item.source, item.channel, item.symbol))
+            stream = Stream(item.source, item.channel, item.symbol)
+            if stream in self._stored:
+                self._base(stream)
 
     def checkpoint(self, to: Preparation, lane: Lane) -> None:
         """Put the continuity of a feed into the flush that moves its position to the cursor."""
@@ -188,8 +207,18 @@ class Preparer:
             self._control(to, source, decoded, control)
         self._events(to, source, decoded)
 
+    def relearn(self, feed: str) -> None:
+        """Between checkpoint and position the spool has a hole: what was committed there, the database tells."""
+        for number, time in self.continuity.carried(feed):
+            stream = self.streams[number]
+            records = self._database.records_since(stream, time)
+            if records is None:
+                self._base(stream)
+            else:
+                self.continuity.relearn(number, records, self._database.gaps_since(stream, time), now_us())
+
     def _base(self, stream: Stream) -> None:
-        last = self._last_record(stream)
+        last = self._database.last_record(stream)
         if last is not None:
             self.continuity.base(self.streams.number(stream), last.last, last.time, last.closed)
 

@@ -242,6 +242,18 @@ CROSS JOIN LATERAL (
     ORDER BY t.time DESC, t.seq DESC NULLS LAST, length(t.trade_id) DESC NULLS LAST, t.trade_id DESC NULLS LAST LIMIT 1
 ) r;
 
+-- name: trades_since
+-- Stored trades of a stream with numeric ids since a time, in the order of their ids: source, channel, symbol, since.
+SELECT t.trade_id::bigint - coalesce(t.count, 1) + 1, t.trade_id::bigint, t.time FROM trades t
+WHERE t.source = %s AND t.channel = %s AND t.symbol = %s AND t.time >= %s::timestamptz AND t.trade_id ~ '^[0-9]{1,18}$'
+ORDER BY t.trade_id::bigint;
+
+-- name: gaps_since
+-- Reported ranges of missing ids of a stream that reach beyond a time: source, channel, symbol, since.
+SELECT from_seq, to_seq FROM gaps
+WHERE source = %s AND channel = %s AND symbol = %s AND to_time >= %s::timestamptz
+  AND from_seq IS NOT NULL AND missing IS NOT NULL;
+
 -- name: last_books
 -- Last stored book record of streams since a time: sources, channels, symbols, since.
 SELECT s.source, s.channel, s.symbol, r.time, r.seq, r.prev_seq

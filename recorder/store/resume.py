@@ -70,7 +70,8 @@ class Resume:
                 self._preparer.rebase(state)
             else:
                 self._preparer.continuity.load(lane.feed, run, state)
-                self._replay(lane, run, n, (start.run, start.next) if start.cause else (position.run, position.next))
+                if not self._replay(lane, run, n, (position.run, position.next)):
+                    self._preparer.relearn(lane.feed)
         lane.checkpointed = lane.safe = None
         if start.cause:
             self._preparer.continuity.interrupt(lane.feed, start.run, start.cause)
@@ -79,19 +80,25 @@ class Resume:
             lane.state.fall_behind()
         lane.tell()
 
-    def _replay(self, lane: Lane, run: str, n: int, until: tuple[str, int]) -> None:
-        """What was committed since the checkpoint: continuity reads it again, nobody else hears of it."""
-        known = {info.run for info in lane.reader.runs()}
-        while (run, n) != until and run in known:
+    def _replay(self, lane: Lane, run: str, n: int, until: tuple[str, int]) -> bool:
+        """What was committed since the checkpoint: continuity reads it again, nobody else hears of it. False where the
+        spool does not hold all of it any more."""
+        known = {info.run for info in lane.reader.runs() if info.segments}
+        while (run, n) != until:
+            if run not in known or (run == until[0] and n > until[1]):
+                return False
             piece = lane.reader.read(run, n, REPLAY_BYTES)
             decoder = lane.decoder(piece.header)
             for burst in piece.bursts:
                 if run == until[0] and burst.first >= until[1]:
-                    return
+                    return not piece.lost
                 self._preparer.replay(decoder.decode(burst))
+            if piece.lost:
+                return False
             if piece.bursts:
                 n = piece.next
-            elif piece.end_of_run and piece.next_run is not None:
+            elif piece.end_of_run and piece.next_run is not None and run != until[0]:
                 run, n = piece.next_run, 0
             else:
-                return
+                return False
+        return True
