@@ -1,0 +1,365 @@
+"""What every venue must keep, whichever it is: tried on each one found, with recorded frames and with any bytes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from functools import cache
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recorder.config import Source, Subscribe
+from recorder.guards import REASONS
+from recorder.records import (
+    TABLES,
+    Alive,
+    Burst,
+    Control,
+    Decoded,
+    Header,
+    Kind,
+    Opened,
+    Poison,
+    Streams,
+    Subscribed,
+    encode_control,
+)
+from recorder.venues import Continuity, Subscription, Venue, venues
+from tests import copytext, samples
+
+FOLDERS = {"okx": "okx_v5"}  # where a venue's recorded frames are; the rest of this module knows no venue
+RECEIVED_AT = 1_785_900_000_000_000
+
+settings.register_profile("house", deadline=None)  # the machine is shared: time says nothing
+settings.load_profile("house")
+each_venue = pytest.mark.parametrize("venue", venues().values(), ids=lambda venue: venue.name)
+
+
+def decode(venue: Venue, frames: list[bytes], kind: Kind = Kind.TEXT) -> Decoded:
+    """Frames as the first burst of a run."""
+    path = venue.channels[0].path
+    header = Header("", f"x/{path}/0", "x", venue.name, path, {}, run="1-00000000", run_ordinal=1)
+    return venue.decoder(header, Streams()).decode(Burst(5, RECEIVED_AT, kind, frames))
+
+
+def whole(decoded: Decoded) -> Decoded:
+    """The same, after everything that must hold for whatever a decoder says."""
+    frames = range(decoded.first, decoded.next)
+    poisoned = [poison.frame for poison in decoded.poison]
+    assert poisoned == sorted(set(poisoned))
+    assert all(poison.reason in REASONS for poison in decoded.poison)
+    for table, rows in decoded.tables.items():
+        lists = (rows.streams, rows.seq_from, rows.seq_to, rows.times, rows.frames)
+        assert {len(each) for each in lists} == {rows.data.count(b"\n")} != {0}
+        assert rows.frames == sorted(rows.frames)
+        assert set(rows.frames) <= set(frames) - set(poisoned)
+        for line, time in zip(rows.data.splitlines(keepends=True), rows.times, strict=True):
+            readable(table, line, time, decoded.received_at)
+    return decoded
+
+
+def readable(table: str, line: bytes, time: int, received_at: int) -> None:
+    """PostgreSQL can read the line, but for one case that costs too much to find."""
+    try:
+        (row,) = copytext.rows(table, line)
+    except copytext.RefusedLevel:
+        return
+    assert row["time"] == time
+    assert row["received_at"] == received_at
+    assert row["source"] == "x"
+
+
+def said(decoded: Decoded) -> tuple[object, ...]:
+    """All that a burst had to say but the numbers of its frames and streams."""
+    tables = {t: (rows.data, rows.seq_from, rows.seq_to, rows.times) for t, rows in decoded.tables.items()}
+    poison = [(poison.reason, poison.raw) for poison in decoded.poison]
+    events = [(event.code, event.action, event.message) for event in decoded.events]
+    return tables, poison, events, decoded.replies, decoded.messages
+
+
+def recorded(venue: Venue) -> list[bytes]:
+    """A few hundred frames of every kind that the venue was ever seen to send."""
+    if venue.name not in FOLDERS:
+        pytest.skip("no recorded frames of this venue yet")
+    return [*ends_of_recordings(FOLDERS[venue.name]), venue.heartbeat.payload]
+
+
+@cache
+def ends_of_recordings(folder: str) -> list[bytes]:
+    """The last frames of each recording."""
+    return [raw for name in samples.files(folder) for raw in samples.received(folder, name)[-60:]]
+
+
+# --- any bytes at all -----------------------------------------------------------------------------------------------
+
+
+@each_venue
+@given(frames=st.lists(st.binary(max_size=80), min_size=1, max_size=5), kind=st.sampled_from(Kind))
+def test_any_bytes_are_rows_or_poison(venue: Venue, frames: list[bytes], kind: Kind) -> None:
+    """Whatever a socket or a disk yields, decoding it says something and raises nothing."""
+    whole(decode(venue, frames, kind))
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.sampled_from(["1", "-1", ""]),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=6), inner, max_size=4),
+    max_leaves=8,
+)
+
+
+def damaged(raw: bytes, draw: st.DrawFn) -> bytes:
+    """A frame cut short, with a byte changed, with a part repeated, or with a value replaced by another one."""
+    way = draw(st.integers(0, 3))
+    at = draw(st.integers(0, max(0, len(raw) - 1)))
+    if way == 0:
+        return raw[:at]
+    if way == 1:
+        return raw[:at] + draw(st.binary(min_size=1, max_size=1)) + raw[at + 1 :]
+    if way == 2:
+        return raw[:at] + raw[at : at + draw(st.integers(1, 20))] * 2 + raw[at:]
+    try:
+        return json.dumps(replaced(json.loads(raw), draw), separators=(",", ":")).encode()
+    except ValueError:
+        return raw
+
+
+def replaced(value: object, draw: st.DrawFn) -> object:
+    """The value with one place in it replaced by something else."""
+    if isinstance(value, dict) and value and draw(st.integers(0, 9)):
+        key = draw(st.sampled_from(sorted(value)))
+        return {**value, key: replaced(value[key], draw)}
+    if isinstance(value, list) and value and draw(st.integers(0, 9)):
+        n = draw(st.integers(0, len(value) - 1))
+        return [*value[:n], replaced(value[n], draw), *value[n + 1 :]]
+    return draw(JSON)
+
+
+@each_venue
+@settings(max_examples=300)
+@given(data=st.data())
+def test_damaged_frames_cost_only_themselves(venue: Venue, data: st.DataObject) -> None:
+    """A damaged frame among good ones is rows or poison; its neighbours' rows are what they are without it."""
+    good = recorded(venue)
+    picked = data.draw(st.lists(st.sampled_from(good), min_size=1, max_size=4))
+    bad = data.draw(st.composite(lambda draw: damaged(draw(st.sampled_from(good)), draw))())
+    at = data.draw(st.integers(0, len(picked)))
+    together = whole(decode(venue, [*picked[:at], bad, *picked[at:]]))
+    alone = whole(decode(venue, picked))
+    for table in TABLES:
+        mine = [n if n < 5 + at else n - 1 for n in frames_of(together, table) if n != 5 + at]
+        assert mine == frames_of(alone, table)
+        assert without(together, table, 5 + at) == lines(alone, table)
+
+
+def frames_of(decoded: Decoded, table: str) -> list[int]:
+    """The frame of each line."""
+    return decoded.tables[table].frames if table in decoded.tables else []
+
+
+def lines(decoded: Decoded, table: str) -> list[bytes]:
+    """The lines of a table."""
+    return decoded.tables[table].data.splitlines() if table in decoded.tables else []
+
+
+def without(decoded: Decoded, table: str, frame: int) -> list[bytes]:
+    """The lines of a table that did not come out of this frame."""
+    both = zip(lines(decoded, table), frames_of(decoded, table), strict=True)
+    return [line for line, n in both if n != frame]
+
+
+# --- pure -----------------------------------------------------------------------------------------------------------
+
+
+@each_venue
+def test_equal_bursts_give_equal_results(venue: Venue) -> None:
+    """A decoder remembers nothing that shows: the same burst twice, or in a fresh decoder, says the same."""
+    frames = recorded(venue)
+    header = Header("", "x/y/0", "x", venue.name, "", {})
+    decoder = venue.decoder(header, Streams())
+    burst = Burst(0, RECEIVED_AT, Kind.TEXT, frames)
+    first = decoder.decode(burst)
+    assert decoder.decode(burst) == first
+    assert venue.decoder(header, Streams()).decode(burst) == first
+
+
+@each_venue
+@given(data=st.data())
+def test_bursts_may_be_cut_anywhere(venue: Venue, data: st.DataObject) -> None:
+    """What frames say does not depend on how they were read together."""
+    frames = recorded(venue)
+    some = data.draw(st.lists(st.sampled_from(frames) | st.binary(max_size=9), min_size=2, max_size=8))
+    at = data.draw(st.integers(1, len(some) - 1))
+    left, right, both = decode(venue, some[:at]), decode(venue, some[at:]), decode(venue, some)
+    for table in TABLES:
+        assert lines(left, table) + lines(right, table) == lines(both, table)
+    assert [p.raw for d in (left, right) for p in d.poison] == [p.raw for p in both.poison]
+    assert left.replies + right.replies == both.replies
+    assert sum((d.messages.get(c, 0) for d in (left, right) for c in both.messages), 0) == sum(both.messages.values())
+
+
+@each_venue
+def test_control_records_come_back(venue: Venue) -> None:
+    """Every decoder reads the records that a feed spools between the frames, and sets aside what is none."""
+    records: list[Control] = [Opened("wss://a"), Subscribed((("c", "s"),)), Alive()]
+    decoded = decode(venue, [*map(encode_control, records), b"{}", b""], Kind.CONTROL)
+    assert decoded.control == list(enumerate(records, 5))
+    assert decoded.poison == [Poison(8, "invalid_control", b"{}"), Poison(9, "invalid_control", b"")]
+
+
+# --- numbers --------------------------------------------------------------------------------------------------------
+
+ODD_NUMBERS = (
+    "NaN",
+    "Infinity",
+    "-inf",
+    "0x10",
+    " 1",
+    "1 ",
+    "1_0",
+    "１",
+    "1.2.3",
+    "-",
+    ".",
+    "+-1",
+    "1\t2",
+    "1\\n",
+    "\x00",
+)
+
+
+@each_venue
+def test_only_numbers_become_numbers(venue: Venue) -> None:
+    """A number of a trade or candle that is none makes poison; 1e5 is stored as what it is."""
+    tried = 0
+    for raw, values in numeric_frames(venue):
+        for value in values:
+            for odd in ODD_NUMBERS:
+                bad = raw.replace(json.dumps(value).encode(), json.dumps(odd).encode())
+                decoded = whole(decode(venue, [raw, bad, raw]))
+                assert [p.frame for p in decoded.poison] == [6], (odd, bad)
+                tried += 1
+            exact = raw.replace(json.dumps(value).encode(), b'"1e5"')
+            assert not whole(decode(venue, [exact])).poison
+    assert tried >= len(ODD_NUMBERS)
+
+
+def numeric_frames(venue: Venue) -> Iterator[tuple[bytes, list[str]]]:
+    """Frames of trades and candles, and the decimals in them."""
+    for raw in recorded(venue):
+        decoded = decode(venue, [raw])
+        for table, columns in (("trades", ("price",)), ("candles", ("open", "close")), ("tickers", ("open_24h",))):
+            for row in copytext.rows(table, decoded.tables[table].data) if table in decoded.tables else []:
+                yield raw, [f"{row[column]:f}" for column in columns]
+
+
+@each_venue
+@pytest.mark.parametrize(
+    "odd", [rb'"\ud800"', rb'"\u0000"', b'"\xff"', b"[" * 5000], ids=["half", "nul", "bytes", "deep"]
+)
+def test_text_that_no_database_stores_is_poison_or_left_out(venue: Venue, odd: bytes) -> None:
+    """Half a character, NUL, bytes that are no text, and bottomless nesting never reach a row."""
+    for raw in recorded(venue):
+        bad = raw.replace(b'"ts"', odd + b',"ts"', 1).replace(b'"sell"', odd, 1).replace(b'"buy"', odd, 1)
+        decoded, alone = whole(decode(venue, [bad, raw])), decode(venue, [raw])
+        for table in alone.tables:
+            assert without(decoded, table, 5) == lines(alone, table)
+
+
+# --- planning -------------------------------------------------------------------------------------------------------
+
+
+def source(venue: Venue, channels: tuple[str, ...], symbols: tuple[str, ...], **limits: int) -> Source:
+    """A source of this venue."""
+    blocks = (Subscribe(channels=channels, symbols=symbols),)
+    return Source(
+        name="x", venue=venue.name, endpoints=venue.endpoints, rest=venue.rest, subscribe=blocks, limits=limits
+    )
+
+
+def tabled(venue: Venue) -> tuple[str, ...]:
+    """Channels with a table of their own."""
+    return tuple(c.name for c in venue.channels if c.table != "messages" and "*" not in c.name)
+
+
+@each_venue
+def test_requests_keep_the_limits(venue: Venue) -> None:
+    """Any number of subscriptions is asked for once each, in frames within the limit, with ids that fit and differ."""
+    many = [Subscription(channel, f"AAA{n}-USDT") for n in range(2500) for channel in tabled(venue)[:2]]
+    for ask in (venue.subscribe, venue.unsubscribe):
+        requests = ask(many)
+        assert [s for request in requests for s in request.subscriptions] == many
+        assert all(len(r.payload) <= (venue.limits.request_bytes or 65_536) for r in requests)
+        assert all(json.loads(r.payload) for r in requests)
+        ids = [r.id for r in requests if r.id]
+        assert len(set(ids)) == len(ids)
+        assert all(i.isascii() and i.isalnum() and len(i) <= 32 for i in ids)
+        assert ask(many) == requests
+
+
+@each_venue
+def test_lines_hold_every_subscription_once(venue: Venue) -> None:
+    """Connections are named, stable, within the limits, and carry each subscription exactly once."""
+    symbols = tuple(f"AAA{n}-USDT" for n in range(70))
+    asked = source(venue, tabled(venue), symbols, symbols_per_connection=25)
+    lines = venue.lines(asked)
+    held = [subscription for line in lines for subscription in line.subscriptions]
+    assert sorted(held) == sorted(Subscription(c, s) for c in tabled(venue) for s in symbols)
+    assert len({line.name for line in lines}) == len(lines)
+    assert all(len({s.symbol for s in line.subscriptions}) <= 25 for line in lines)
+    assert venue.lines(asked) == lines
+    few = venue.lines(source(venue, tabled(venue), symbols, max_connections=len({line.path for line in lines})))
+    assert len(few) == len({line.path for line in lines})
+
+
+@each_venue
+def test_the_heartbeat_fits_the_allowance(venue: Venue) -> None:
+    """Heartbeats alone never use up what may be sent, and come before the venue gives up on a quiet connection."""
+    beat = venue.heartbeat
+    assert 0 < beat.interval < 30
+    assert beat.payload
+    assert not venue.limits.frames_per_minute or 60 / beat.interval <= venue.limits.frames_per_minute / 2
+
+
+@each_venue
+def test_every_code_has_one_reaction(venue: Venue) -> None:
+    """No code is listed twice, and each says what it means."""
+    codes = [code.code for code in venue.codes]
+    assert len(set(codes)) == len(codes)
+    assert all(code.meaning for code in venue.codes)
+
+
+@each_venue
+def test_channels_are_found_by_name(venue: Venue) -> None:
+    """A channel is found by its own name; no channel is found by nonsense."""
+    assert all(venue.channel(name) in venue.channels for name in tabled(venue))
+    assert venue.channel("no-such-channel") is None
+    assert {c.table for c in venue.channels} <= set(TABLES)
+    assert all(c.continuity in Continuity for c in venue.channels)
+
+
+@each_venue
+def test_a_wrong_channel_is_explained(venue: Venue) -> None:
+    """A misspelt channel is one sentence with its place and the name that was meant."""
+    name = tabled(venue)[0]
+    (problem,) = venue.check(source(venue, (name + "x",), ("BTC-USDT",)))
+    assert problem.startswith("subscribe[0].channels[0]: ")
+    assert f'"{name}"' in problem
+
+
+@each_venue
+def test_secrets_never_show(venue: Venue) -> None:
+    """Nothing that a venue says of itself or plans holds the value of a secret option where it could be printed."""
+    options = dict.fromkeys(venue.options, "hunter2")
+    asked = Source(
+        name="x",
+        venue=venue.name,
+        endpoints=venue.endpoints,
+        rest=venue.rest,
+        options=options,
+        subscribe=(Subscribe(channels=tabled(venue)[:1], symbols=("BTC-USDT",)),),
+    )
+    shown = repr(venue) + repr(venue.check(asked))
+    assert set(venue.secrets) <= set(venue.options)
+    assert "hunter2" not in shown
