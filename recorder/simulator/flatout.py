@@ -185,6 +185,7 @@ class Sender:
             self._client = None
 
     def _accept(self, mix: str) -> Client:
+        self.idle()
         if self._client is None:
             sock, _ = self._listener.accept()
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
