@@ -19,7 +19,7 @@ from loguru import logger
 from recorder import __version__
 from recorder.capture.datadir import DataDir
 from recorder.config import Config
-from recorder.errors import Exit, RecorderError
+from recorder.errors import ConfigError, Exit, RecorderError
 from recorder.observe.health import Beats, Watchdog, notify
 from recorder.observe.http import HttpServer, Pages
 from recorder.observe.metrics import Metrics
@@ -169,6 +169,7 @@ def instance() -> str:
 
 def run(config: Config, only: tuple[str, ...] | None = None) -> int:
     """Record until SIGTERM or SIGINT. The exit code; 0 after a clean stop."""
+    _make_room(config)
     with DataDir(config.home) as home:
         daemon = Daemon(config, home, only or ())
         stop = threading.Event()
@@ -182,6 +183,14 @@ def run(config: Config, only: tuple[str, ...] | None = None) -> int:
             notify("STOPPING=1")
             daemon.stop()
             logger.bind(event="daemon.stopped").info("stopped")
+
+
+def _make_room(config: Config) -> None:
+    """The directories above the recorder's own; its own is `DataDir`'s, which also looks whose it is."""
+    try:
+        config.home.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError([f"data_dir {config.home} cannot be made: {error.strerror}"]) from error
 
 
 def _supervise(daemon: Daemon, stop: threading.Event) -> int:

@@ -7,6 +7,7 @@ one, or its own). Never writes a record.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
@@ -87,6 +88,7 @@ class Local:
         self._state = "the local database is being started"
         self._server = LocalServer(directory, scram=True, say=self._say, sleep=self._sleep)
         self._ready: str | None = None
+        self._ending = False
         self._thread = threading.Thread(target=self._run, name="local-database")
 
     def url(self) -> str:
@@ -115,7 +117,9 @@ class Local:
 
     def _sleep(self, seconds: float) -> None:
         self._beat("local-database")
-        if self._stopping.wait(seconds):
+        if self._ending:
+            time.sleep(seconds)
+        elif self._stopping.wait(seconds):
             raise SinkUnavailable("the recorder is stopping")
 
     def _run(self) -> None:
@@ -128,6 +132,7 @@ class Local:
                 self._state = str(error)
                 logger.bind(event="database.local").warning("{}", error)
             self._stopping.wait(LOOK_SECONDS)
+        self._ending = True
         self._server.stop()
 
 
