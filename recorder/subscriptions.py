@@ -49,9 +49,11 @@ def find(name: str, channels: Iterable[Channel]) -> Channel | None:
 
 def suggest(word: str, known: Iterable[str]) -> str:
     """`; did you mean "trades"?`, or nothing if nothing comes close."""
-    folded = {name.lower(): name for name in known}
-    close = difflib.get_close_matches(word.lower(), folded, n=1, cutoff=0.6)
-    return f'; did you mean "{folded[close[0]]}"?' if close else ""
+    names = list(known)
+    folded = {name.lower(): name for name in names}
+    exact = difflib.get_close_matches(word, names, n=1, cutoff=0.8)
+    close = exact or [folded[each] for each in difflib.get_close_matches(word.lower(), folded, n=1, cutoff=0.6)]
+    return f'; did you mean "{close[0]}"?' if close else ""
 
 
 # --- connections and requests ---------------------------------------------------------------------------------------
