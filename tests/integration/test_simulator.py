@@ -193,6 +193,19 @@ def test_small_books_are_the_top(simulator: Simulator[OkxVenue], client: Client)
     assert sorted(sides["bids"].values(), key=lambda row: -float(row[0]))[:5] == last["bids"]
 
 
+def test_only_changes_are_pushed() -> None:
+    """One change of the best level is one push on each channel that shows it; then it is quiet again."""
+    with venue(rate=0) as simulator, Client(simulator) as client:
+        keys = [(channel, BTC) for channel in ("books5", "bbo-tbt", "tickers")]
+        client.subscribe(*keys)
+        simulator.advance(10)
+        assert client.drain() == []
+        simulator.call(lambda: simulator.venue.market.instruments[BTC].book.take(buy=True, share=1.0))
+        simulator.advance(10)
+        messages = client.drain()
+        assert [len(pushes(messages, channel)) for channel, _ in keys] == [1, 1, 1]
+
+
 def test_quiet_books_repeat_themselves() -> None:
     """After 60 s without change `books` repeats its id in an empty update, `bbo-tbt` its level."""
     clock = ManualClock()
