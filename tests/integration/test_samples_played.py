@@ -1,0 +1,126 @@
+"""Recorded frames, played through the simulator into a database by a whole recorder, give exactly the rows that the
+naive decoder finds in them."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from recorder import configfile
+from recorder.capture.datadir import DataDir
+from recorder.daemon import Daemon
+from recorder.records import TABLES
+from recorder.simulator.replay import Replay
+from recorder.simulator.server import Simulator
+from recorder.store.prepare import EPOCH
+from tests import naive, samples
+from tests.contract.test_samples_okx import EXPECTED
+from tests.fault.process import okx_toml, until
+
+UNTIMED = -1  # received_at of the naive decoder: a row without a venue time bears ours
+
+
+def play(name: str, home: Path, database: str) -> None:
+    """Record the whole file, once."""
+    venue = Replay([samples.need("okx_v5") / name], once=True)
+    with Simulator(venue) as simulator:
+        toml = okx_toml(database, simulator.ws_url, simulator.http_url, {"trades": ["BTC-USDT"]})
+        head = f'[recorder]\ndata_dir = "{home}"\nlisten = "127.0.0.1:0"\n'
+        config = configfile.parse(head + toml, {}, home)
+        with DataDir(config.home) as directory:
+            daemon = Daemon(config, directory)
+            daemon.start()
+            try:
+                assert venue.played.wait(30)
+                until(lambda: _arrived(daemon, len(samples.received("okx_v5", name))), 30, "all frames were received")
+            finally:
+                daemon.stop()
+            assert daemon.trouble() is None or "ended" in str(daemon.trouble())
+
+
+def _arrived(daemon: Daemon, frames: int) -> bool:
+    """Every frame of the file is spooled; the recorder's own notes are frames too."""
+    time.sleep(0.2)
+    return sum(feed.spool.next for feed in daemon.pipeline.feeds) > frames
+
+
+def stored(database: str) -> dict[str, Counter[str]]:
+    """What the data tables hold, row by row."""
+    found: dict[str, Counter[str]] = {}
+    with psycopg.connect(database) as conn:
+        for table, about in TABLES.items():
+            columns = ", ".join(f'"{column}"' for column in about.columns)
+            rows = conn.execute(f"SELECT {columns} FROM {table}".encode()).fetchall()
+            if rows:
+                found[table] = Counter(spelled(dict(zip(about.columns, row, strict=True))) for row in rows)
+    return found
+
+
+def spelled(row: dict[str, Any]) -> str:
+    """A row as text; a time that is our own receive time, and that time itself, are named, not spelled."""
+    received = row.pop("received_at")
+    values = {column: _value(value) for column, value in row.items()}
+    if row["time"] in (received, UNTIMED):
+        values["time"] = "received"
+    return repr(sorted(values.items()))
+
+
+def _value(value: Any) -> Any:
+    if isinstance(value, Decimal):
+        return str(value)
+    if isinstance(value, list):
+        return [_value(each) for each in value]
+    if isinstance(value, dict):
+        return sorted((key, _value(each)) for key, each in value.items())
+    if hasattr(value, "tzinfo"):
+        return round((value - EPOCH).total_seconds() * 1e6)
+    return value
+
+
+def expected(name: str) -> dict[str, Counter[str]]:
+    """What the naive decoder finds. Of a candle the last revision is kept, closed before open; of a numbered trade
+    that the venue sent twice, one; an update whose predecessor never came is suspect."""
+    found: dict[str, Counter[str]] = {}
+    candles: dict[tuple[Any, ...], dict[str, Any]] = {}
+    trades: set[tuple[Any, ...]] = set()
+    chains: dict[tuple[Any, ...], int | None] = {}
+    for raw in samples.received("okx_v5", name):
+        for table, row in naive.decode("okx", raw, UNTIMED, "okx"):
+            if table == "candles":
+                key = (row["channel"], row["symbol"], row["time"])
+                if not (key in candles and candles[key]["closed"] and not row["closed"]):
+                    candles[key] = row
+                continue
+            identity = (row["channel"], row["symbol"], row.get("trade_id"))
+            if table == "trades" and identity in trades:
+                continue
+            trades.add(identity)
+            if table == "books" and row["prev_seq"] is not None and row["prev_seq"] not in (-1, chains.get(identity)):
+                row["integrity"] = "suspect"
+            elif table == "books":
+                chains[identity] = row["seq"]
+            found.setdefault(table, Counter())[spelled(row)] += 1
+    for row in candles.values():
+        found.setdefault("candles", Counter())[spelled(row)] += 1
+    return found
+
+
+# What the stream tells twice, and so is stored once: revisions of a running candle.
+STORED = {name: {table: n for table, n in counts.items() if n} for name, (counts, _, _) in EXPECTED.items()}
+STORED["cryptofeed_okcoin_2023-05_v5_candles_books.jsonl"]["candles"] = 4
+
+
+@pytest.mark.parametrize("name", sorted(EXPECTED))
+def test_recorded_frames_become_exactly_these_rows(name: str, tmp_path: Path, database: str) -> None:
+    """Counts and contents, table by table."""
+    play(name, tmp_path / "data", database)
+    wanted = expected(name)
+    found = stored(database)
+    assert {table: rows.total() for table, rows in wanted.items()} == STORED[name]
+    assert found == wanted
