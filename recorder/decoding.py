@@ -47,6 +47,17 @@ P = TypeVar("P")  # what the venue's JSON decoder makes of a frame
 Item = tuple[int, Route, bytes, P | None]
 
 
+E = TypeVar("E")  # an element of a message
+
+
+def flatten(items: Sequence[Item[P]], elements: Sequence[Sequence[E]]) -> tuple[list[int], list[Route], list[E]]:
+    """Frame, route and element of every element of every message; almost always there is one in each."""
+    if {1}.issuperset(map(len, elements)):
+        return [frame for frame, _, _, _ in items], [route for _, route, _, _ in items], [each for (each,) in elements]
+    pairs = [(item, each) for item, some in zip(items, elements, strict=True) for each in some]
+    return [item[0] for item, _ in pairs], [item[1] for item, _ in pairs], [each for _, each in pairs]
+
+
 class BaseDecoder(ABC, Generic[P]):
     """Sorts the frames of a burst by table and writes each table in one go. A venue reads one frame at a time."""
 
@@ -101,9 +112,14 @@ class BaseDecoder(ABC, Generic[P]):
                 _poison(frame, raw, trouble, out)
                 continue
             if item is not None:
-                tables.setdefault(item[1].table, []).append(item)
+                items = tables.get(item[1].table)
+                if items is None:
+                    items = tables[item[1].table] = []
+                items.append(item)
         for table, items in tables.items():
             self._put(table, items, out)
+            if burst.kind is not Kind.REST:
+                self._count(table, items, out)
         out.poison.sort(key=lambda poison: poison.frame)
         return out
 
@@ -115,7 +131,10 @@ class BaseDecoder(ABC, Generic[P]):
             rows = join_rows([self._alone(table, item, out) for item in items])
         if rows.count:
             out.tables[table] = rows
-        for channel, count in Counter([item[1].channel for item in items]).items():
+
+    def _count(self, table: str, items: Sequence[Item[P]], out: Decoded) -> None:
+        """Messages of the stream by channel, and whether the last one has new fields."""
+        for channel, count in Counter([route.channel for _, route, _, _ in items]).items():
             out.messages[channel] = out.messages.get(channel, 0) + count
         _, route, raw, _ = items[-1]
         if table in self.known and _fields(raw) - self.known[table]:

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import msgspec
 
-from recorder.decoding import BaseDecoder, Item, announce, count_drift, note, parse_rest
+from recorder.decoding import BaseDecoder, Item, announce, count_drift, flatten, note, parse_rest
 from recorder.guards import TROUBLE, Bad, levels, name
 from recorder.lines import At, Lines, Route
 from recorder.records import Ack, Decoded, Header, Notice, Pong, Reaction, Refusal, Rows, Streams
@@ -179,17 +179,16 @@ _KNOWN = {
 # --- what an element of `data` says ---------------------------------------------------------------------------------
 
 
-def _flatten(items: Sequence[Item[Push]]) -> list[tuple[int, Route, Element | list[str]]]:
-    """Every element, and where it belongs."""
-    return [(frame, route, each) for frame, route, _, push in items if push for each in push.data or ()]
+def _elements(items: Sequence[Item[Push]]) -> list[list[Element | list[str]]]:
+    return [push.data if push and push.data else [] for _, _, _, push in items]
 
 
 def _objects(items: Sequence[Item[Push]]) -> tuple[At, list[Element]]:
-    flat = _flatten(items)
-    found = [each for _, _, each in flat if isinstance(each, Element)]
+    frames, routes, flat = flatten(items, _elements(items))
+    found = [each for each in flat if isinstance(each, Element)]
     if len(found) != len(flat):
         raise Bad("wrong_type")
-    return At([f for f, _, _ in flat], [r for _, r, _ in flat], [each.ts for each in found]), found
+    return At(frames, routes, [each.ts for each in found]), found
 
 
 def _trades(lines: Lines, items: Sequence[Item[Push]]) -> Rows:
@@ -221,21 +220,21 @@ def _best(side: msgspec.Raw) -> list[str]:
 
 def _candles(lines: Lines, items: Sequence[Item[Push]]) -> Rows:
     """[open time, open, high, low, close, vol, volCcy, volCcyQuote, confirm]; the last two came in 2022."""
-    flat = _flatten(items)
-    bars = [[*bar, "", ""] for _, _, bar in flat if isinstance(bar, list) and 7 <= len(bar) <= 9]
+    frames, routes, flat = flatten(items, _elements(items))
+    bars = [[*bar, "", ""] for bar in flat if isinstance(bar, list) and 7 <= len(bar) <= 9]
     if len(bars) != len(flat):
         raise Bad("wrong_type")
     numbers = [*([bar[i] for bar in bars] for i in range(1, 6)), [bar[7] or bar[6] for bar in bars]]
-    at = At([f for f, _, _ in flat], [r for _, r, _ in flat], [bar[0] for bar in bars])
-    return lines.candles(at, numbers, [bar[8] for bar in bars])
+    return lines.candles(At(frames, routes, [bar[0] for bar in bars]), numbers, [bar[8] for bar in bars])
 
 
 def _books(lines: Lines, items: Sequence[Item[Push]]) -> Rows:
     """`books5` is always whole and says no action; of the others only a snapshot follows nothing (-1)."""
     at, found = _objects(items)
-    actions = [p.action for _, _, _, p in items if p for _ in p.data or ()]
-    wholes = [route.channel == "books5" or b.prevSeqId == -1 for route, b in zip(at.routes, found, strict=True)]
-    kinds = [action or ("snapshot" if whole else "") for action, whole in zip(actions, wholes, strict=True)]
+    kinds = [p.action for _, _, _, p in items if p for _ in p.data or ()]
+    if "" in kinds:
+        wholes = [route.channel == "books5" or b.prevSeqId == -1 for route, b in zip(at.routes, found, strict=True)]
+        kinds = [kind or ("snapshot" if whole else "") for kind, whole in zip(kinds, wholes, strict=True)]
     if not {"snapshot", "update"}.issuperset(kinds):
         raise Bad("missing_field" if "" in kinds else "wrong_type")
     sides = [(bytes(b.bids), bytes(b.asks)) for b in found]
