@@ -250,6 +250,7 @@ class Pipeline:
         watch("recorder_connected", lambda: {(f.source.name, f.feed): float(f.connected) for f in self.feeds})
         watch("recorder_parked", lambda: {(f.source.name, f.feed): float(f.parked) for f in self.feeds})
         watch("recorder_last_message_age_seconds", self._message_ages)
+        watch("recorder_rtt_seconds", lambda: {(f.source.name, f.rtt[0]): f.rtt[1] for f in self.feeds if f.rtt})
 
     def _spool_by_source(self) -> Reading:
         sizes: dict[tuple[str, ...], float] = {}

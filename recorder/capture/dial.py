@@ -193,7 +193,7 @@ def _tcp(goal: Target, deadline: Deadline) -> tuple[socket.socket, float]:
             try:
                 _connect(sock, address, deadline, start + deadline.left() / left)
                 return sock, time.monotonic() - start
-            except BaseException as error:
+            except BaseException as error:  # whatever ends the attempt, its socket is closed; all but OSError goes on
                 sock.close()
                 if left == 1 or not isinstance(error, OSError):
                     raise
@@ -235,7 +235,7 @@ def _proxied(goal: Target, proxy: str, deadline: Deadline) -> tuple[socket.socke
         except (ProxyError, ValueError) as error:
             code = getattr(error, "error_code", None)
             raise ConnectionLost("proxy", "the proxy refused", None if code is None else str(code)) from None
-        except BaseException:
+        except BaseException:  # interrupted or out of time: a socket that still comes has to be closed
             future.add_done_callback(_discard)
             raise
     _prepare(sock)
@@ -264,7 +264,7 @@ def _secure(sock: socket.socket, goal: Target, context: ssl.SSLContext, deadline
         secure = context.wrap_socket(sock, server_hostname=goal.host, do_handshake_on_connect=False)
         try:
             _patiently(secure.do_handshake, secure, deadline)
-        except BaseException:
+        except BaseException:  # whatever ends the handshake, the plain socket is closed
             secure.close()
             raise
     return secure
@@ -369,7 +369,7 @@ def dial(
         if goal.tls:
             sock = _secure(sock, goal, tls or trust(), deadline)
         _handshake(sock, goal, [f"User-Agent: recorder/{__version__}", *headers], deadline)
-    except BaseException:
+    except BaseException:  # whatever ends the attempt, its socket is closed
         sock.close()
         raise
     return sock, rtt
