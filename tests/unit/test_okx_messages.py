@@ -43,7 +43,10 @@ def test_payloads_that_jsonb_refuses_are_poison(element: bytes, reason: str) -> 
     """NUL and numbers beyond numeric's range; what only looks like them is kept."""
     raw = encoded(push("status", "@", arg={})).replace(b'"@"', element)
     assert poison(raw) == [(0, reason)]
-    assert row("messages", push("status", {"a": "\\u0000 1e99999"}, arg={}))["payload"] == {"a": "\\u0000 1e99999"}
+    assert row("messages", push("status", {"a": "\\u0000 1e99999", "b": 1e30}, arg={}))["payload"] == {
+        "a": "\\u0000 1e99999",
+        "b": copytext.number("1e+30"),
+    }
 
 
 def test_unknown_kinds_are_counted_and_kept() -> None:
