@@ -8,6 +8,7 @@ import pytest
 
 from recorder.records import Ack, Notice, Pong, Reaction, Refusal
 from recorder.venues.okx import venue
+from tests import copytext
 from tests.unit.okxframes import BTC, NOW, TS, decode, encoded, poison, push, row, rows, trade
 
 # --- everything else ------------------------------------------------------------------------------------------------
