@@ -48,7 +48,13 @@ class Daemon:
         self.beats = Beats()
         self.metrics = Metrics.from_config(config)
         self.ground = ground(config, self.beats.beat)
-        self.sink = Sink(self.ground.url, home.identity, instance(), raw=self._raw)
+        self.sink = Sink(
+            self.ground.url,
+            home.identity,
+            instance(),
+            raw=self._raw,
+            aside=lambda frames: self.pipeline.preparer.aside(frames),
+        )
         self.pipeline = Pipeline(config, home, self.metrics, self.sink, (self.beats, self.ground.adopt), only)
         self.http = HttpServer(config.recorder.listen, Pages(self.metrics, self, self.beats), self.beats)
         self.chores = Chores(self._retain, self.beats, self.metrics)

@@ -98,9 +98,9 @@ class Pipeline:
             self._open(plan, share)
         self._retire(planned(config))
         stored = Stored(sink, self._table, lambda stream: self._kind(stream) is Kind.NUMBERED)
-        preparer = Preparer(home.identity, self.streams, self._continuity, stored, metrics)
+        self.preparer = Preparer(home.identity, self.streams, self._continuity, stored, metrics)
         self.writer = Writer(
-            self.lanes, self._items, sink, preparer, config.database, Care(beats, self._release, adopt)
+            self.lanes, self._items, sink, self.preparer, config.database, Care(beats, self._release, adopt)
         )
         self._watch()
 

@@ -49,7 +49,6 @@ GAUGES: dict[str, tuple[str, tuple[str, ...]]] = {
     "recorder_connected": ("1 while the feed's connection stands", ("source", "feed")),
     "recorder_parked": ("1 while the feed has given up on a refusal and only probes", ("source", "feed")),
     "recorder_last_message_age_seconds": ("Age of the last data message; absent before it", ("source", "channel")),
-    "recorder_silent_streams": ("Streams quiet for longer than they should be", ("source", "channel")),
     "recorder_lag_seconds": ("Age of the oldest record not yet committed", ("source",)),
     "recorder_committed_age_seconds": ("Time since the last commit; absent before it", ()),
     "recorder_database_up": ("1 while the database can be written", ()),
@@ -59,7 +58,6 @@ GAUGES: dict[str, tuple[str, tuple[str, ...]]] = {
     "recorder_spool_max_bytes": ("Limit of the spool's size", ()),
     "recorder_spool_oldest_age_seconds": ("Age of the oldest frame in the spool", ()),
     "recorder_disk_free_bytes": ("Free space where the spool lives", ()),
-    "recorder_gaps_open": ("Gaps that are still going on", ("source",)),
     "recorder_build_info": ("Which recorder this is; always 1", ("version", "python")),
 }
 

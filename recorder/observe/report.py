@@ -6,8 +6,7 @@ and holds no field that could carry a credential.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 import msgspec
@@ -54,7 +53,6 @@ class Report:
     spool_max_bytes: int = 0
     disk_free_bytes: int | None = None
     feeds: tuple[FeedReport, ...] = ()
-    gaps_open: Mapping[str, int] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 

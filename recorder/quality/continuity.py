@@ -97,7 +97,7 @@ class Continuity:
 
     def __init__(self, streams: Streams, kind: Callable[[Stream], Kind]) -> None:
         self._streams = streams
-        self._kind = kind
+        self.kind = kind
         self._trackers: dict[int, Tracker] = {}
         self._feeds: dict[str, Breaks] = {}
         self._tokens = 0
@@ -152,7 +152,7 @@ class Continuity:
             breaks.pending.add(tracker.number)
 
     def _start(self, number: int, feed: str, token: int) -> Tracker:
-        tracker = TRACKERS[self._kind(self._streams[number])](number, feed, token)
+        tracker = TRACKERS[self.kind(self._streams[number])](number, feed, token)
         self._trackers[number] = tracker
         return tracker
 

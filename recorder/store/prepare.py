@@ -34,7 +34,9 @@ from recorder.records import (
     now_us,
 )
 from recorder.store.flush import Flush, Params, Part
+from recorder.store.isolate import Quarantined
 from recorder.store.lane import Lane
+from recorder.venues import Continuity as Kind
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 QUARANTINE_PER_BURST = 1000  # raw copies; the spool holds the rest
@@ -59,6 +61,13 @@ class Tally:
     gaps: Counter[tuple[str, str]] = field(default_factory=Counter)
     gap_seconds: Counter[tuple[str, str]] = field(default_factory=Counter)
     quarantined: Counter[tuple[str, str]] = field(default_factory=Counter)
+
+    def aside(self, source: str, frame: Quarantined) -> None:
+        """A frame that the database refused: its rows are not stored."""
+        self.quarantined[source, "database"] += 1
+        for row in frame.rows:
+            self.rows[row.table] -= 1
+            self.gaps[source, "quarantined"] += 1
 
     def publish(self, metrics: Metrics) -> None:
         """Count it."""
@@ -137,6 +146,20 @@ class Preparer:
         self._database = database
         self._stored: set[Stream] = set()
         self._met: set[Stream] = set()
+
+    def aside(self, frames: list[Quarantined]) -> list[tuple[str, list[Params]]]:
+        """Gap rows for records that the database refused: continuity took them for stored."""
+        rows: list[Params] = []
+        now = moment(now_us())
+        for row in (row for frame in frames for row in frame.rows):
+            stream = self.streams[row.stream]
+            numbered = self.continuity.kind(stream) is Kind.NUMBERED and row.seq_from is not None
+            span = (row.seq_from, row.seq_to) if numbered else (None, None)
+            missing = row.seq_to - row.seq_from + 1 if numbered and row.seq_from and row.seq_to else None
+            at = moment(row.time)
+            key = (stream.source, stream.channel, stream.symbol)
+            rows.append((*key, at, at, *span, missing, "quarantined", "open", now, now))
+        return [("insert_gap", rows)] if rows else []
 
     def forget(self) -> None:
         """Start anew: the database is not where we left it."""

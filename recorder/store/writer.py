@@ -191,7 +191,7 @@ class Writer(threading.Thread):
 
     def _after(self, to: Preparation, moved: list[Lane], quarantined: list[Quarantined]) -> None:
         for frame in quarantined:
-            to.tally.quarantined[self.lanes[frame.feed].source, "database"] += 1
+            to.tally.aside(self.lanes[frame.feed].source, frame)
         for lane in moved:
             lane.committed()
         for lane in self.lanes.values():

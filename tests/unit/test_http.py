@@ -140,11 +140,10 @@ def test_a_venue_cannot_write_lines(port: Port) -> None:
 def test_status_is_json(port: Port) -> None:
     """/status carries the report as it is, and the verdict of /readyz."""
     feed = FeedReport("a/public/0", "a", connected=True, head=10, position=8, lag_seconds=0.25)
-    port.daemon.says = Report(version="1", feeds=(feed,), gaps_open={"a": 2}, notes=("refill is not yet effective",))
+    port.daemon.says = Report(version="1", feeds=(feed,), notes=("refill is not yet effective",))
     status = json.loads(port.get("/status?pretty").content)
     assert status["ready"] is True
     assert status["feeds"][0] | {"head": 10, "position": 8, "lag_seconds": 0.25} == status["feeds"][0]
-    assert status["gaps_open"] == {"a": 2}
     assert status["notes"] == ["refill is not yet effective"]
 
 
