@@ -9,7 +9,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEMO_SECONDS ?= 20
-TESTS ?= tests/unit tests/contract tests/integration tests/fault tests/bench
+# Most tests wait for something, so three run at a time; what measures speed runs alone.
+TESTS ?= tests/unit tests/contract tests/integration tests/fault
+WORKERS ?= 3
 LOCK = $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-header --no-annotate \
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host
 
@@ -26,10 +28,11 @@ run: $(READY)
 	@$(BIN)/recorder run
 
 test: lint type
-	@$(BIN)/pytest --quiet $(TESTS)
+	@$(BIN)/pytest --quiet --numprocesses $(WORKERS) --dist worksteal $(TESTS)
+	@$(BIN)/pytest --quiet tests/bench
 
 test-fault: $(READY)
-	@RECORDER_LONG=1 $(BIN)/pytest --quiet tests/fault
+	@RECORDER_LONG=1 $(BIN)/pytest --quiet tests/unit/test_spool_model.py tests/fault tests/bench
 
 bench: $(READY)
 	@$(BIN)/recorder bench
