@@ -28,10 +28,10 @@ Names = dict[str, Inode]
 
 @dataclass(slots=True)
 class Directory:
-    """Names now, and what became of them since the directory was last synced, oldest first."""
+    """Names now, and as they were when the directory was last synced."""
 
     names: Names = field(default_factory=dict)
-    history: list[Names] = field(default_factory=lambda: [{}])
+    durable: Names = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -61,11 +61,11 @@ class Disk:
         self.troubles.append(Trouble(operation, code, taken, times))
 
     def crash(self, keep: Callable[[int], int] = lambda most: 0) -> None:
-        """Cut the power. `keep(most)` says how much of `most` unsynced bytes or name changes survives."""
+        """Cut the power. `keep(most)` says how many of `most` unsynced bytes, or the one change of a name, survive."""
         inodes: dict[int, Inode] = {}
         for directory in self.directories.values():
-            directory.names = dict(directory.history[keep(len(directory.history) - 1)])
-            directory.history = [dict(directory.names)]
+            directory.names = _some_of(directory.durable, directory.names, keep)
+            directory.durable = dict(directory.names)
             inodes |= {id(inode): inode for inode in directory.names.values()}
         for inode in inodes.values():
             self._forget(inode, keep)
@@ -92,7 +92,7 @@ class Disk:
         self.make_directory(path.parent)
         directory = self.directories[path.parent]
         directory.names[path.name] = Inode(bytearray(data), data)
-        directory.history = [dict(directory.names)]
+        directory.durable = dict(directory.names)
 
     @property
     def descriptors(self) -> int:
@@ -117,7 +117,6 @@ class Disk:
         if path.name in directory.names:
             raise FileExistsError(errno.EEXIST, "exists", str(path))
         directory.names[path.name] = Inode()
-        self._changed(directory)
         return self._opened(directory.names[path.name])
 
     def open(self, path: Path) -> int:
@@ -171,20 +170,17 @@ class Disk:
         self._strike("sync_directory")
         if path in self.directories:
             directory = self.directories[path]
-            directory.history = [dict(directory.names)]
+            directory.durable = dict(directory.names)
 
     def rename(self, old: Path, new: Path) -> None:
         self._strike("rename")
         directory = self.directories[old.parent]
         directory.names[new.name] = directory.names.pop(old.name)
-        self._changed(directory)
 
     def unlink(self, path: Path) -> None:
         self._strike("unlink")
         self._inode(path)
-        directory = self.directories[path.parent]
-        del directory.names[path.name]
-        self._changed(directory)
+        del self.directories[path.parent].names[path.name]
 
     def close(self, fd: int) -> None:
         del self._open[fd]
@@ -201,9 +197,6 @@ class Disk:
         self._next_fd += 1
         self._open[self._next_fd] = inode
         return self._next_fd
-
-    def _changed(self, directory: Directory) -> None:
-        directory.history.append(dict(directory.names))
 
     def _next_trouble(self, operation: str) -> Trouble | None:
         self.calls.append(operation)
@@ -228,3 +221,14 @@ class Disk:
         inode.data = bytearray(kept)
         inode.durable = kept
         inode.clean_but_lost = False
+
+
+def _some_of(before: Names, after: Names, keep: Callable[[int], int]) -> Names:
+    """What a power cut makes of names that changed since the last sync: each is in its old or its new state."""
+    found = dict(before)
+    for name in sorted(before.keys() | after.keys()):
+        if before.get(name) is not after.get(name) and keep(1):
+            found.pop(name, None)
+            if name in after:
+                found[name] = after[name]
+    return found

@@ -165,7 +165,7 @@ class SpoolMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def power_cut(self, data: st.DataObject) -> None:
         self.run.acknowledged = max(self.run.acknowledged, self.spool.durable)
-        self.disk.crash(lambda most: most * data.draw(st.integers(0, 8)) // 8)
+        self.disk.crash(lambda most: round(most * data.draw(st.integers(0, 8)) / 8))
         self.restart(acknowledge_all=False)
 
     def restart(self, acknowledge_all: bool) -> None:
@@ -187,12 +187,19 @@ class SpoolMachine(RuleBasedStateMachine):
             return
         name = data.draw(st.sampled_from(candidates))
         bit = data.draw(st.integers(0, 8 * len(held[name]) - 1))
+        if not name.endswith(".zst") and data.draw(st.booleans()):
+            bit = self.in_last_record(held[name], bit)
         both = name.removesuffix(".zst") in held and name.removesuffix(".zst") + ".zst" in held
         if both or not self.intact(name, held[name]):
             return
         self.flipped.add(name.removesuffix(".zst"))
         self.excuse(name, held, bit // 8)
         self.disk.flip(DIRECTORY / name, bit)
+
+    def in_last_record(self, data: bytes, bit: int) -> int:
+        """The damage that nothing after it gives away."""
+        begin, end, _, _ = records(data)[-1] if records(data) else (0, len(data), 0, 0)
+        return 8 * begin + bit % (8 * (min(end, len(data)) - begin))
 
     def intact(self, name: str, data: bytes) -> bool:
         return len(plain(name, data)) > 40 and data[:4] in (b"\x89spo", b"\x5d\x2a\x4d\x18")
