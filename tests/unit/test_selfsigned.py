@@ -28,10 +28,10 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
 def without_library(monkeypatch: pytest.MonkeyPatch) -> None:
     real = builtins.__import__
 
-    def refuse(name: str, *args: Any) -> Any:
+    def refuse(name: str, *args: Any, **more: Any) -> Any:
         if name.startswith("cryptography"):
             raise ImportError(name)
-        return real(name, *args)
+        return real(name, *args, **more)
 
     monkeypatch.setattr(builtins, "__import__", refuse)
 
