@@ -253,7 +253,7 @@ class Spool:
     def _make_way(self) -> None:
         """Rotate a full segment, and wait for the disk where too much depends on memory."""
         segment = self._segment
-        if segment is not None and segment.size >= self._segment_bytes:
+        if segment is not None and segment.size >= self._segment_bytes and segment.name.first < self._next:
             self._rotate()
         if self._unsynced_bytes > UNSYNCED_BYTES:
             self.sync()

@@ -36,12 +36,14 @@ class Directory:
 
 @dataclass(slots=True)
 class Trouble:
-    """The next call of `operation` fails with `code`; a write takes `taken` bytes before that."""
+    """The next call of `operation`, or the one `after` so many, fails with `code`; a write takes `taken` bytes
+    before that."""
 
     operation: str
     code: int = errno.EIO
     taken: int = 0
     times: int = 1
+    after: int = 0
 
 
 class Disk:
@@ -56,9 +58,9 @@ class Disk:
 
     # --- what tests do to it ---
 
-    def fail(self, operation: str, code: int = errno.EIO, *, taken: int = 0, times: int = 1) -> None:
+    def fail(self, operation: str, code: int = errno.EIO, *, taken: int = 0, times: int = 1, after: int = 0) -> None:
         """Have the next calls of an operation fail."""
-        self.troubles.append(Trouble(operation, code, taken, times))
+        self.troubles.append(Trouble(operation, code, taken, times, after))
 
     def crash(self, keep: Callable[[int], int] = lambda most: 0) -> None:
         """Cut the power. `keep(most)` says how many of `most` unsynced bytes, or the one change of a name, survive."""
@@ -200,7 +202,11 @@ class Disk:
 
     def _next_trouble(self, operation: str) -> Trouble | None:
         self.calls.append(operation)
-        return next((t for t in self.troubles if t.operation == operation), None)
+        trouble = next((t for t in self.troubles if t.operation == operation), None)
+        if trouble is not None and trouble.after > 0:
+            trouble.after -= 1
+            return None
+        return trouble
 
     def _consume(self, trouble: Trouble) -> None:
         trouble.times -= 1
