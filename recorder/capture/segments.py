@@ -91,7 +91,7 @@ _NAME = re.compile(r"(\d{8,})-([0-9a-f]{8})-(\d{14,})-(\d{6,})\.seg(\.zst)?")
 
 
 def feed_directory(root: Path, feed: str) -> Path:
-    """Where a feed's segments are: `okx/public/0` → root/`okx.public.0`; other characters are percent-encoded."""
+    """Where a feed's segments are: `source/public/0` → root/`source.public.0`; other characters are percent-encoded."""
     return root / quote(feed).replace(".", "%2E").replace("/", ".")
 
 

@@ -38,7 +38,8 @@ from recorder.failpoint import fail_point
 from recorder.records import Header, Kind
 
 UNSYNCED_BYTES = 32 << 20  # kept in memory at most; beyond it append waits for the sync
-REFUSED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR})  # the user mends these
+# What the user mends, in contrast to what may pass by itself.
+REFUSED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EEXIST})
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 

@@ -53,6 +53,7 @@ class Disk:
         self.directories: dict[Path, Directory] = {}
         self.troubles: list[Trouble] = []
         self.calls: list[str] = []
+        self.bytes_read = 0
         self._open: dict[int, Inode] = {}
         self._next_fd = 100
 
@@ -146,7 +147,9 @@ class Disk:
 
     def read(self, fd: int, size: int, offset: int) -> bytes:
         self._strike("read")
-        return bytes(self._open[fd].data[offset : offset + size])
+        data = bytes(self._open[fd].data[offset : offset + size])
+        self.bytes_read += len(data)
+        return data
 
     def size(self, fd: int) -> int:
         return len(self._open[fd].data)

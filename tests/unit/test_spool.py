@@ -15,12 +15,8 @@ from recorder.capture.spool import Spool, SpoolFull
 from recorder.capture.spoolreader import SpoolReader
 from recorder.errors import ConfigError, SpoolFault
 from recorder.records import Alive, Header, Kind, decode_control, encode_control
+from tests.unit.spoolcases import DIRECTORY, FEED, HEADER, ROOT
 from tests.unit.spooldisk import Disk
-
-ROOT = Path("/home/spool")
-FEED = "okx/public/0"
-DIRECTORY = feed_directory(ROOT, FEED)
-HEADER = Header("spool-id", FEED, "okx", "okx", "/ws", {"business": "common"})
 
 
 def opened(disk: Disk, segment_bytes: int = 1 << 20) -> Spool:

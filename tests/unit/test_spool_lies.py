@@ -3,88 +3,41 @@ a neighbour's frame."""
 
 from __future__ import annotations
 
-import base64
 import errno
-import zlib
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from recorder.capture.inventory import ls, verify
 from recorder.capture.segments import (
     HEAD_BYTES,
-    MAGIC,
     SYNC,
     SegmentHeader,
-    decode_header,
     encode_burst,
     encode_header,
-    feed_directory,
     run_seed,
 )
 from recorder.capture.spool import Spool
-from recorder.capture.spoolreader import Lost, SpoolReader, spooled_feeds
-from recorder.capture.syncer import Syncer
-from recorder.errors import ConfigError
+from recorder.capture.spoolreader import Lost, SpoolReader
 from recorder.records import Header, Kind
+from tests.unit.spoolcases import (
+    ALL,
+    BURSTS,
+    DIRECTORY,
+    FEED,
+    HEADER,
+    ROOT,
+    SPANS,
+    TOKEN,
+    compressed,
+    flips,
+    hit,
+    made,
+    next_set_aside,
+    only,
+    ranges,
+    read_all,
+    records_from,
+)
 from tests.unit.spooldisk import Disk
-
-ROOT = Path("/home/spool")
-FEED = "okx/public/0"
-DIRECTORY = feed_directory(ROOT, FEED)
-HEADER = Header("spool-id", FEED, "okx", "okx", "/ws", {})
-BURSTS = [[b"alpha", b""], [b"beta" * 5], [b"gamma", b"delta", b"epsilon"]]  # frames 0-1, 2, 3-5
-TOKEN = "0badcafe"
-
-
-def made(*, closed: bool = False, segment_bytes: int = 1 << 20) -> Disk:
-    """A disk with one run of `BURSTS`, left by a killed process or closed."""
-    disk = Disk()
-    spool = Spool(ROOT, HEADER, files=disk, token=TOKEN, segment_bytes=segment_bytes)
-    for at, frames in enumerate(BURSTS):
-        spool.append(Kind.TEXT, frames, at)
-    spool.sync()
-    if closed:
-        spool.close()
-    disk.kill()
-    return disk
-
-
-def only(disk: Disk) -> Path:
-    (name,) = disk.files(DIRECTORY)
-    return DIRECTORY / name
-
-
-def records_from(data: bytes) -> int:
-    found = decode_header(data)
-    assert found is not None
-    return found[1]
-
-
-def read_all(disk: Disk, spool: Spool | None = None, run: str = f"1-{TOKEN}") -> tuple[list[bytes], list[Lost]]:
-    """A run's frames in order and what is lost; reading by small slices, as the writer does."""
-    reader = SpoolReader(ROOT, FEED, spool, disk)
-    frames: list[bytes] = []
-    lost: list[Lost] = []
-    n = 0
-    for _ in range(100):
-        piece = reader.read(run, n, 1)
-        frames += [frame for burst in piece.bursts for frame in burst.frames]
-        lost += piece.lost
-        if piece.end_of_run or (piece.next == n and not piece.lost):
-            return frames, lost
-        n = piece.next
-    raise AssertionError("reading does not end")
-
-
-ALL = [frame for burst in BURSTS for frame in burst]
-SPANS = [(0, 2), (2, 3), (3, 6)]
-
-
-def ranges(lost: list[Lost]) -> list[tuple[int, int]]:
-    return [(one.first, one.next) for one in lost]
-
 
 # --- torn tails --------------------------------------------------------------------------------------------------
 
@@ -129,24 +82,6 @@ def test_a_position_beyond_the_end_leads_to_the_next_run() -> None:
 
 
 # --- flipped bits ------------------------------------------------------------------------------------------------
-
-
-def flips(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Every single bit of the file, flipped."""
-    for bit in range(8 * len(data)):
-        flipped = bytearray(data)
-        flipped[bit // 8] ^= 1 << bit % 8
-        yield bit // 8, bytes(flipped)
-
-
-def hit(data: bytes, byte: int) -> int | None:
-    """Which burst holds this byte."""
-    end = records_from(data)
-    for index, frames in enumerate(BURSTS):
-        begin, end = end, end + len(encode_burst(0, 0, 0, 0, frames))
-        if begin <= byte < end:
-            return index
-    return None
 
 
 def test_any_flipped_bit_costs_at_most_its_own_burst_and_is_named_exactly() -> None:
@@ -266,11 +201,6 @@ def test_a_record_inside_a_frame_is_never_taken_for_one() -> None:
     assert read_all(disk, spool) == ([b"next"], [Lost(0, 1, "corrupt", next_set_aside(disk))])
 
 
-def next_set_aside(disk: Disk) -> Path:
-    (name,) = disk.files(DIRECTORY / "corrupt")
-    return DIRECTORY / "corrupt" / name
-
-
 def test_an_unpublished_record_is_not_read() -> None:
     """The reader stops at the published end, whatever the file holds after it."""
     disk = Disk()
@@ -315,166 +245,7 @@ def test_a_segment_counts_only_up_to_the_first_frame_of_the_next() -> None:
     assert (frames, ranges(lost)) == ([b"old0", b"new2", b"new3", b"new4"], [(1, 2)])
 
 
-# --- segments ----------------------------------------------------------------------------------------------------
-
-
-def several() -> tuple[Disk, list[str]]:
-    """A run of three segments with one burst each, closed."""
-    disk = made(closed=True, segment_bytes=1)
-    names = sorted(disk.files(DIRECTORY))
-    assert len(names) == 3
-    return disk, names
-
-
-@pytest.mark.parametrize("index", [0, 1, 2])
-def test_a_missing_segment_is_named(index: int) -> None:
-    """Its frames are lost exactly; the last one's end is known to the next run."""
-    disk, names = several()
-    spool = Spool(ROOT, HEADER, files=disk)
-    disk.unlink(DIRECTORY / names[index])
-    frames, lost = read_all(disk, spool)
-    first, following = SPANS[index]
-    assert (frames, lost) == (ALL[:first] + ALL[following:], [Lost(first, following, "missing")])
-
-
-@pytest.mark.parametrize("index", [0, 1, 2])
-@pytest.mark.parametrize("content", [b"", b"\0" * 300, b"{}", MAGIC])
-def test_a_segment_without_content_is_a_missing_one(index: int, content: bytes) -> None:
-    """Zero length or nothing readable: lost by number, not an error."""
-    disk, names = several()
-    spool = Spool(ROOT, HEADER, files=disk)
-    disk.put(DIRECTORY / names[index], content)
-    frames, lost = read_all(disk, spool)
-    first, following = SPANS[index]
-    assert (frames, ranges(lost)) == (ALL[:first] + ALL[following:], [(first, following)])
-
-
-def test_a_stillborn_segment_is_no_run() -> None:
-    """A crash while the first segment was made: its ordinal is used up, nothing else."""
-    disk = made(closed=True)
-    disk.put(DIRECTORY / f"00000002-{TOKEN}-{0:014d}-{0:06d}.seg", encode_header(SegmentHeader(HEADER, 0, 0))[:100])
-    spool = Spool(ROOT, HEADER, files=disk)
-    assert spool.header.run_ordinal == 3 and spool.header.previous_run == f"1-{TOKEN}"
-    assert [info.ordinal for info in SpoolReader(ROOT, FEED, spool, disk).runs()] == [1, 3]
-
-
-def test_a_missing_run_is_named() -> None:
-    """A run whose segments are all gone, between two that are there, is read as lost from 0 to its end."""
-    disk = made(closed=True)
-    second = Spool(ROOT, HEADER, files=disk)
-    second.append(Kind.TEXT, [b"x", b"y"], 5)
-    second.close()
-    third = Spool(ROOT, HEADER, files=disk)
-    for name in disk.files(DIRECTORY):
-        if name.startswith("00000002"):
-            disk.unlink(DIRECTORY / name)
-    reader = SpoolReader(ROOT, FEED, third, disk)
-    assert [(i.run, i.first) for i in reader.runs()] == [(f"1-{TOKEN}", 0), (second.run, 0), (third.run, 0)]
-    piece = reader.read(second.run, 0, 100)
-    assert (piece.lost, piece.end_of_run, piece.next_run) == ([Lost(0, 2, "missing")], True, third.run)
-
-
-def test_both_copies_of_the_header_may_be_gone() -> None:
-    """The name tells the run, a neighbour what a decoder needs: no frame is lost."""
-    disk = made(closed=True)
-    path = only(disk)
-    data = bytearray(disk.files(DIRECTORY)[path.name])
-    spool = Spool(ROOT, HEADER, files=disk)
-    begin = records_from(bytes(data))
-    data[20] ^= 1
-    data[begin // 2 + 20] ^= 1
-    disk.put(path, bytes(data))
-    assert read_all(disk, spool) == (ALL, [])
-    assert SpoolReader(ROOT, FEED, spool, disk).runs()[0].header.venue == "okx"
-
-
-@pytest.mark.parametrize("name", ["README", "x.seg", "00000001-0badcafe-1-1.seg", "lost+found", "1.seg.zst.tmp"])
-def test_other_files_are_left_alone(name: str) -> None:
-    """What is not named like a segment is nobody's business."""
-    disk = made(closed=True)
-    disk.put(DIRECTORY / name, b"hello")
-    assert read_all(disk) == (ALL, [])
-    assert disk.files(DIRECTORY)[name] == b"hello"
-
-
-def test_another_recorders_segment_is_never_read_or_deleted() -> None:
-    """A file copied in from elsewhere: reported, not stored, not touched."""
-    disk = made(closed=True)
-    spool = Spool(ROOT, HEADER, files=disk)
-    alien = Header("other-id", FEED, "okx", "okx", "/ws", {}, run="1-aaaaaaaa", run_ordinal=1)
-    name = f"00000001-aaaaaaaa-{0:014d}-{0:06d}.seg"
-    disk.put(
-        DIRECTORY / name,
-        encode_header(SegmentHeader(alien, 0, 0)) + encode_burst(run_seed(alien.run), 0, 0, 0, [b"alien"]),
-    )
-    reader = SpoolReader(ROOT, FEED, spool, disk)
-    assert [info.run for info in reader.runs()] == [f"1-{TOKEN}", spool.run]
-    reader.release(spool.run, 0, 1 << 62)
-    assert name in disk.files(DIRECTORY)
-    assert "another recorder" in next(r.problems[0] for r in ls(ROOT, disk) if r.file == name)
-
-
-# --- versions ----------------------------------------------------------------------------------------------------
-
-
-def test_a_newer_format_is_refused_and_never_touched() -> None:
-    """Reading and opening say in a sentence what to do; not a byte changes."""
-    disk = made(closed=True)
-    path = only(disk)
-    data = disk.files(DIRECTORY)[path.name]
-    found = decode_header(data)
-    assert found is not None
-    newer = encode_header(found[0], version=2) + data[found[1] :]
-    disk.put(path, newer)
-    for attempt in (lambda: Spool(ROOT, HEADER, files=disk), lambda: SpoolReader(ROOT, FEED, None, disk)):
-        with pytest.raises(ConfigError, match="format 2, this recorder reads up to 1"):
-            attempt()
-    assert disk.files(DIRECTORY)[path.name] == newer
-    assert "format 2" in next(ls(ROOT, disk)).problems[0]
-
-
-def test_a_flipped_version_byte_is_damage_not_a_newer_format() -> None:
-    """The version is under the header's CRC."""
-    disk = made(closed=True)
-    path = only(disk)
-    data = bytearray(disk.files(DIRECTORY)[path.name])
-    data[7] ^= 2
-    disk.put(path, bytes(data))
-    assert read_all(disk) == (ALL, [])
-
-
-# A segment of format 1 as the first release wrote it: every later version must read it.
-VERSION_1 = """
-eNrrLC7Iz8/hYuRQXBd3moGBoVopIzUxJbVIyapaCSwVn5miZAVh6gKZOkppqakgkfzsCv2C0qSczGR9A6BocX5pUXIqRBzILUvNK0XwChJLMo
-Ac/fJiICe/oCQzP68YaEGtjlJRaR5QwlDXICkxJTkxLVUJLBSfX5SSmZeYo2RlCNRclFqWmV9aHA9Rq4QkkpdaUaJkZQA0Jy2zqBjEBDoktSgT
-pNOgtnP4eu3rrMNiTefCJj+znsnCC/QaEwN2wAqlE3MKMhJBmo5NOXsmrd4yRgIoyAiVhGmG8UWAOCm1JBEdg/QrffCzZFKYcFIWqIYZqp4ZzR
-xWKGYH4vTE3FxgmOeUJKYWFGfm5OeBDEl2lPyF7Mr/QMyGZggAT8636g==
-"""
-
-
-def test_the_first_format_stays_readable() -> None:
-    """Bytes on users' disks do not change with the code."""
-    disk = Disk()
-    name = f"00000001-{TOKEN}-{0:014d}-{0:06d}.seg"
-    disk.put(DIRECTORY / name, zlib.decompress(base64.b64decode(VERSION_1)))
-    assert read_all(disk) == (ALL, [])
-    piece = SpoolReader(ROOT, FEED, None, disk).read(f"1-{TOKEN}", 0, 1 << 20)
-    assert [(b.first, b.received_at, b.kind) for b in piece.bursts] == [(0, 0, 0), (2, 1, 0), (3, 2, 0)]
-    assert (piece.header.venue, piece.header.path, piece.header.spool_id) == ("okx", "/ws", "spool-id")
-
-
 # --- compressed segments -------------------------------------------------------------------------------------------
-
-
-def compressed() -> tuple[Disk, Path, Spool]:
-    """The run of `made`, closed and compressed, under a new run."""
-    disk = made(closed=True)
-    spool = Spool(ROOT, HEADER, files=disk)
-    syncer = Syncer(1.0, clock=lambda: 0.0)
-    syncer.add(spool)
-    syncer.turn()
-    (name,) = [name for name in disk.files(DIRECTORY) if name.endswith(".zst")]
-    return disk, DIRECTORY / name, spool
 
 
 def test_any_flipped_bit_of_a_compressed_segment_is_named() -> None:
@@ -485,49 +256,3 @@ def test_any_flipped_bit_of_a_compressed_segment_is_named() -> None:
         disk.put(path, flipped)
         frames, lost = read_all(disk, spool)
         assert (frames, ranges(lost), lost[0].reason) == ([], [(0, 6)], "corrupt")
-
-
-def test_verify_finds_every_flipped_bit_of_a_record() -> None:
-    """`spool verify` reads everything and says which frames are lost; `ls` alone does not promise that."""
-    disk = made(closed=True)
-    path = only(disk)
-    data = disk.files(DIRECTORY)[path.name]
-    (good,) = verify(ROOT, disk)
-    assert good.problems == [] and (good.frames, good.first, good.next, good.sealed) == (6, 0, 6, True)
-    assert (good.from_time, good.to_time, good.plain_bytes) == (0, 2, len(data))
-    for byte, flipped in flips(data):
-        index = hit(data, byte)
-        if index is not None:
-            disk.put(path, flipped)
-            (report,) = verify(ROOT, disk)
-            first, following = SPANS[index]
-            assert f"frames {first} to {following - 1} lost" in report.problems[0]
-
-
-def test_ls_and_verify_name_what_is_missing() -> None:
-    """Holes between segments and at the end of a run are problems of the segment beside them."""
-    disk, names = several()
-    Spool(ROOT, HEADER, files=disk)
-    disk.unlink(DIRECTORY / names[1])
-    reports = list(ls(ROOT, disk))
-    assert reports[0].problems == ["frames 2 to 2 are missing after it"]
-    disk.unlink(DIRECTORY / names[2])
-    assert next(ls(ROOT, disk)).problems == ["frames 2 to 5 are missing after it"]
-    assert [r.problems for r in verify(ROOT, disk)][1:] == [[]]
-
-
-def test_ls_works_beside_an_appending_recorder() -> None:
-    """A record that is just being written is no problem."""
-    disk = made()
-    path = only(disk)
-    disk.put(path, disk.files(DIRECTORY)[path.name][:-3])
-    (report,) = verify(ROOT, disk)
-    assert (report.problems, report.frames, report.sealed) == ([], 3, False)
-
-
-def test_feeds_are_found_by_what_their_segments_say() -> None:
-    """A renamed source is still in the spool, and its feed's name is known."""
-    disk = made(closed=True)
-    disk.put(ROOT / "notes.txt", b"hello")
-    disk.make_directory(ROOT / "empty")
-    assert spooled_feeds(ROOT, disk) == [FEED]

@@ -10,8 +10,8 @@ import io
 import os
 import struct
 from dataclasses import dataclass, field
-from pathlib import Path
 
+import pytest
 import zstandard
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -21,13 +21,10 @@ from recorder.capture.spool import Spool, SpoolFull
 from recorder.capture.spoolreader import Lost, Slice, SpoolReader
 from recorder.capture.syncer import Syncer
 from recorder.errors import SpoolFault
-from recorder.records import Header, Kind
+from recorder.records import Kind
+from tests.unit.spoolcases import DIRECTORY, FEED, HEADER, ROOT
 from tests.unit.spooldisk import Disk
 
-ROOT = Path("/home/spool")
-FEED = "okx/public/0"
-DIRECTORY = ROOT / "okx.public.0"
-HEADER = Header("spool-id", FEED, "okx", "okx", "/ws", {"business": "common"})
 SEGMENT_BYTES = 1200  # two header copies of ~500 bytes and a few bursts: rotation is frequent
 LONG = os.environ.get("RECORDER_LONG") == "1"
 
@@ -307,9 +304,9 @@ class SpoolMachine(RuleBasedStateMachine):
             self.check()
 
 
-TestSpoolModel = SpoolMachine.TestCase
+TestSpoolModel = pytest.mark.timeout(7200 if LONG else 300)(SpoolMachine.TestCase)
 TestSpoolModel.settings = settings(
-    max_examples=20_000 if LONG else 150,
+    max_examples=20_000 if LONG else 300,
     stateful_step_count=80 if LONG else 40,
     deadline=None,
     report_multiple_bugs=False,
