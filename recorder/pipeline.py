@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from loguru import logger
+
 from recorder.capture.datadir import DataDir
 from recorder.capture.feed import Feed, FeedParts
 from recorder.capture.feedstate import FeedState
@@ -32,6 +34,7 @@ from recorder.venues import Continuity as Kind
 from recorder.venues import Decoder, Line, Venue, venues
 
 QUEUE_BYTES = 24 << 20  # of all feeds together; beyond it the spool carries the rest
+STUCK_US = 5_000_000  # a feed whose oldest record waits for so long is not followed by the database
 SMALLEST_SHARE = 256 << 10
 LARGEST_SEGMENT = 32 << 20
 SMALLEST_SEGMENT = 256 << 10
@@ -212,10 +215,23 @@ class Pipeline:
 
     def _release(self, lanes: list[Lane]) -> None:
         """Delete committed segments older than `keep`; any committed ones while the spool is too large or the disk
-        short."""
-        keep = 0.0 if self._short() else self.config.spool.keep
+        short. Where that is not enough, feeds that the database does not follow shed what comes in."""
+        short = self._short()
+        keep = 0.0 if short else self.config.spool.keep
         for lane in lanes:
             lane.release(now_us() - int(keep * 1e6))
+        short = short and self._short()
+        for lane in lanes:
+            if lane.state is not None:
+                at = lane.state.uncommitted_at
+                self._shed(lane.state, short and at is not None and now_us() - at > STUCK_US)
+
+    @staticmethod
+    def _shed(state: FeedState, shedding: bool) -> None:
+        if state.shedding != shedding:
+            state.shedding = shedding
+            word = "no room left in the spool: shedding what comes in" if shedding else "room again in the spool"
+            logger.bind(event="spool.shedding", feed=state.feed).warning("{}: {}", state.feed, word)
 
     def _short(self) -> bool:
         limits = self.config.spool

@@ -29,6 +29,7 @@ class FeedState:
         self.lock = threading.Lock()
         self.head = 0  # number after the last frame that was offered or left to the spool
         self.live = False
+        self.shedding = False  # the spool has no room for what the database does not take: set by the writer
         self.queued_bytes = 0
         self.uncommitted_at: int | None = None  # received_at of the oldest record that is not committed
         self._items = items

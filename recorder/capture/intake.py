@@ -70,6 +70,8 @@ class Intake:
     def take(self, kind: Kind, frames: list[bytes], at: int) -> Decoded:
         """A burst from the venue. Decoded even if the disk has no room for it, for the answers in it."""
         self._bytes.inc(sum(map(len, frames)))
+        if self._state.shedding:
+            return self._shed(Burst(self._spool.next, at, kind, frames))
         try:
             first = self._spool.append(kind, frames, at)
         except SpoolFull:

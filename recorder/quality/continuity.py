@@ -24,14 +24,15 @@ from recorder.quality.trackers import (
     UNSET,
     Bars,
     Chained,
+    Checkpoint,
     Hole,
     Missing,
     Numbered,
     Plain,
     Refit,
     Tracker,
-    decode_states,
-    encode_states,
+    decode_checkpoint,
+    encode_checkpoint,
 )
 from recorder.records import Closed, Decoded, Rows, Stream, Streams
 from recorder.venues import Continuity as Kind
@@ -205,14 +206,16 @@ class Continuity:
         """The state of every stream that this feed brought last; equal states give equal bytes."""
         breaks = self._feeds.get(feed)
         if breaks is None:
-            return encode_states([])
+            return encode_checkpoint(Checkpoint("", []))
         mine = ((n, t) for n, t in sorted(self._trackers.items()) if t.feed == feed)
-        return encode_states(tracker.state(self._streams[n], breaks.cause(tracker, feed)) for n, tracker in mine)
+        states = [tracker.state(self._streams[n], breaks.cause(tracker, feed)) for n, tracker in mine]
+        return encode_checkpoint(Checkpoint(breaks.run, states))
 
-    def load(self, feed: str, run: str, state: bytes) -> None:
+    def load(self, feed: str, state: bytes) -> None:
         """Take up a checkpoint. A stream that stands in two of them (it changed its feed) keeps the later state."""
-        breaks = self._feeds[feed] = Breaks(run, self._next_token())
-        for item in decode_states(state):
+        checkpoint = decode_checkpoint(state)
+        breaks = self._feeds[feed] = Breaks(checkpoint.run, self._next_token())
+        for item in checkpoint.streams:
             number = self._streams.number(Stream(item.source, item.channel, item.symbol))
             known = self._trackers.get(number)
             if known is None or known.time <= item.time:

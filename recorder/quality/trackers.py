@@ -6,7 +6,6 @@ stands in a checkpoint. Pure. Never knows a feed's breaks: whoever calls says wh
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -77,14 +76,22 @@ class TrackerState(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     ranges: tuple[Missing, ...] = ()
 
 
-def encode_states(states: Iterable[TrackerState]) -> bytes:
-    """A checkpoint's `state` column."""
-    return msgspec.msgpack.encode(list(states))
+class Checkpoint(msgspec.Struct, frozen=True, array_like=True):
+    """A feed's `state` column. `run`: the last run that a burst was seen of; the position may stand at the beginning
+    of the next one, whose first burst then still is an interruption."""
+
+    run: str
+    streams: list[TrackerState]
 
 
-def decode_states(state: bytes) -> list[TrackerState]:
+def encode_checkpoint(checkpoint: Checkpoint) -> bytes:
+    """As it is stored."""
+    return msgspec.msgpack.encode(checkpoint)
+
+
+def decode_checkpoint(state: bytes) -> Checkpoint:
     """The streams of a checkpoint; raises `msgspec.MsgspecError` on a state that is none."""
-    return msgspec.msgpack.decode(state, type=list[TrackerState])
+    return msgspec.msgpack.decode(state, type=Checkpoint)
 
 
 @dataclass(slots=True)

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from recorder.capture.spoolreader import Lost
 from recorder.observe.metrics import Metrics
 from recorder.quality.continuity import Continuity, Hole, Verdict
-from recorder.quality.trackers import decode_states
+from recorder.quality.trackers import decode_checkpoint
 from recorder.records import (
     Acknowledged,
     Alive,
@@ -172,7 +172,7 @@ class Preparer:
 
     def rebase(self, state: bytes) -> None:
         """A stale checkpoint tells which streams there are; where they stand, the database knows."""
-        for item in decode_states(state):
+        for item in decode_checkpoint(state).streams:
             stream = Stream(item.source, item.channel, item.symbol)
             if stream in self._stored:
                 self._base(stream)

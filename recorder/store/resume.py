@@ -69,7 +69,7 @@ class Resume:
             if stale:
                 self._preparer.rebase(state)
             else:
-                self._preparer.continuity.load(lane.feed, run, state)
+                self._preparer.continuity.load(lane.feed, state)
                 if not self._replay(lane, run, n, (position.run, position.next)):
                     self._preparer.relearn(lane.feed)
         lane.checkpointed = lane.safe = None

@@ -35,7 +35,7 @@ Work = tuple[Lane, Decoded | Lost]
 SLICE_BYTES = 1 << 20  # raw bytes of one slice: ~6 000 trades, one transaction of ~20 ms
 CHECKPOINT_SECONDS = 10.0
 RETRY_CAP = 30.0  # full jitter (reliability: backoff)
-RELEASE_SECONDS = 30.0  # how often segments are looked through for deletion; in this thread, because it reads them
+RELEASE_SECONDS = 5.0  # how often segments are looked through for deletion; in this thread, because it reads them
 IDLE = 0.05  # the longest wait for the first item; also how soon a feed that fell behind is noticed
 
 
@@ -114,9 +114,7 @@ class Writer(threading.Thread):
         self._beats.beat(self.name)
         if not self._resumed and not self._take_over():
             return
-        if time.monotonic() >= self._release_at:
-            self._release_at = time.monotonic() + RELEASE_SECONDS
-            self._release(list(self.lanes.values()))
+        self._make_room()
         behind = [lane for lane in self.lanes.values() if not lane.blocked and lane.behind]
         taken = self._take(0.0 if behind else IDLE)
         if taken:
@@ -124,6 +122,12 @@ class Writer(threading.Thread):
         if behind and self._resumed:
             self._round += 1
             self._catch_up(behind[self._round % len(behind)])
+
+    def _make_room(self) -> None:
+        """Look after the spool's size; also while the database is away, for then it grows."""
+        if time.monotonic() >= self._release_at:
+            self._release_at = time.monotonic() + RELEASE_SECONDS
+            self._release(list(self.lanes.values()))
 
     def _take_over(self) -> bool:
         """Connect, own the positions, bring continuity to where they stand."""
@@ -237,6 +241,7 @@ class Writer(threading.Thread):
         until = time.monotonic() + wait
         while (left := until - time.monotonic()) > 0:
             self._beats.beat(self.name)
+            self._make_room()
             if self._stopping.wait(min(left, 1.0)):
                 return False
         return not self._stopping.is_set()

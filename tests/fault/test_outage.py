@@ -117,6 +117,23 @@ def test_the_route_is_lost_mid_copy(behind_proxy: Oracle, proxy: Proxy) -> None:
         pass
 
 
+@pytest.mark.timeout(400)
+def test_the_spool_is_full_before_the_database_is_back(oracle: Oracle, pg_server: PgServer) -> None:
+    """Beyond max_size what comes in is shed and counted, the socket is read on, and the hole has a row."""
+    oracle.recorder.toml = oracle.recorder.toml.replace('max_size = "64MiB"', 'max_size = "1MiB"')
+    oracle.start()
+    oracle.ready()
+    pg_server.stop()
+    until(lambda: bool(oracle.recorder.metric("recorder_shed_messages_total", source="okx")), 60, "something is shed")
+    time.sleep(4.0)
+    assert (oracle.recorder.metric("recorder_spool_bytes", source="okx") or 0.0) < 2 * MIB
+    assert oracle.recorder.connected()
+    pg_server.start()
+    finding = oracle.settle()
+    assert len(finding.gaps) == 1
+    assert finding.gaps[0].last - finding.gaps[0].first > 1000
+
+
 @pytest.mark.timeout(1500)
 def test_a_backlog_drains_beside_a_live_feed(tmp_path: Path, pg_server: PgServer) -> None:
     """After a long outage one feed's backlog drains at 5 times the live rate or more, while another feed of the same
