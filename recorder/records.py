@@ -182,11 +182,17 @@ class Ended(msgspec.Struct, frozen=True, tag="ended"):
     symbol: str
 
 
+class Shed(msgspec.Struct, frozen=True, tag="shed"):
+    """So many frames before this one came while the spool had no room, and are gone."""
+
+    frames: int
+
+
 class Alive(msgspec.Struct, frozen=True, tag="alive"):
     """The feed's thread was running at this time; bounds what a crash can have cost."""
 
 
-Control = Opened | Closed | Failed | Subscribed | Acknowledged | Rejected | Ended | Alive
+Control = Opened | Closed | Failed | Subscribed | Acknowledged | Rejected | Ended | Shed | Alive
 
 _control_encoder = msgspec.json.Encoder()
 _control_decoder: msgspec.json.Decoder[Control] = msgspec.json.Decoder(Control)

@@ -14,7 +14,7 @@ from typing import Protocol
 from recorder.capture.feedstate import FeedState
 from recorder.capture.spool import SpoolFull
 from recorder.observe.metrics import Metrics
-from recorder.records import Alive, Burst, Control, Decoded, Kind, Rows, Streams, encode_control, now_us
+from recorder.records import Alive, Burst, Control, Decoded, Kind, Rows, Shed, Streams, encode_control, now_us
 from recorder.venues import Channel, Continuity, Decoder
 
 ALIVE_EVERY = 10.0
@@ -70,7 +70,7 @@ class Intake:
     def take(self, kind: Kind, frames: list[bytes], at: int) -> Decoded:
         """A burst from the venue. Decoded even if the disk has no room for it, for the answers in it."""
         self._bytes.inc(sum(map(len, frames)))
-        if self._state.shedding:
+        if self._state.shedding or not self._own_up():
             return self._shed(Burst(self._spool.next, at, kind, frames))
         try:
             first = self._spool.append(kind, frames, at)
@@ -81,8 +81,15 @@ class Intake:
         self._count(decoded)
         return decoded
 
+    def _own_up(self) -> bool:
+        """There is room again, or none was missing: what was lost is noted before the next burst, so that it becomes
+        gaps. False where there is still no room."""
+        if self.lost and self.note(Shed(self.lost)):
+            self.lost = 0
+        return not self.lost
+
     def _shed(self, burst: Burst) -> Decoded:
-        """What could not be kept is counted by channel, and must become a gap: see `Session`."""
+        """What could not be kept is counted by channel, and becomes a gap: see `_own_up`."""
         decoded = self._decoder.decode(burst)
         self.lost += len(burst.frames)
         for channel, count in decoded.messages.items():
@@ -121,15 +128,16 @@ class Intake:
 
     # --- what the feed itself has to say ---------------------------------------------------------------------------
 
-    def note(self, record: Control) -> None:
-        """A control record, in order with the frames. Where the disk has no room even for that, it is dropped: the
-        reason for it is in the metrics, and the next connection is noted again."""
+    def note(self, record: Control) -> bool:
+        """A control record, in order with the frames. Where the disk has no room even for that, it is dropped
+        (False): the reason for it is in the metrics, and the next connection is noted again."""
         raw, at = encode_control(record), self._clock.now_us()
         try:
             first = self._spool.append(Kind.CONTROL, [raw], at)
         except SpoolFull:
-            return
+            return False
         self._state.offer(self._decoder.decode(Burst(first, at, Kind.CONTROL, [raw])))
+        return True
 
     def alive(self) -> None:
         """The feed's thread is running: noted every 10 s, whatever else it does."""

@@ -34,7 +34,7 @@ from recorder.quality.trackers import (
     decode_checkpoint,
     encode_checkpoint,
 )
-from recorder.records import Closed, Decoded, Rows, Stream, Streams
+from recorder.records import Closed, Decoded, Rows, Shed, Stream, Streams
 from recorder.venues import Continuity as Kind
 
 __all__ = ["GRACE", "Continuity", "Hole", "Missing", "Refit", "Verdict"]
@@ -114,7 +114,9 @@ class Continuity:
         for table, rows in decoded.tables.items():
             self._judge(_Look(table, rows, decoded, breaks, verdict))
         for _, control in decoded.control:
-            if isinstance(control, Closed) and control.reason != "shutdown":
+            if isinstance(control, Shed):
+                self.interrupt(decoded.feed, decoded.run, "shed")
+            elif isinstance(control, Closed) and control.reason != "shutdown":
                 self.interrupt(decoded.feed, decoded.run, "disconnect")
         if breaks.pending:
             self._expire(breaks, decoded.received_at, verdict)

@@ -28,6 +28,7 @@ from recorder.records import (
     Opened,
     Rejected,
     Rows,
+    Shed,
     Stream,
     Streams,
     Subscribed,
@@ -187,7 +188,8 @@ class Preparer:
         """Frames that the spool can no longer give: an event, and the cause of the holes that follow."""
         self.continuity.interrupt(lane.feed, lane.run, "corrupt")
         at = moment(lane.watermark)
-        message = f"frames {lost.first} to {lost.next - 1} of run {lane.run}: {lost.reason}"
+        upto = f"to {lost.next - 1}" if lost.next > lost.first else "to the end"
+        message = f"frames {lost.first} {upto} of run {lane.run}: {lost.reason}"
         to.say("insert_event", at, lane.source, lane.feed, "spool", "corrupt", clean(message))
 
     def replay(self, decoded: Decoded) -> None:
@@ -311,12 +313,23 @@ class Preparer:
                 to.say("end_subscription", "rejected", at, source, control.channel, control.symbol)
             case Ended():
                 to.say("end_subscription", "ended", at, source, control.channel, control.symbol)
+            case Shed():
+                message = f"{control.frames} frames were shed: the spool had no room"
+                to.say("insert_event", at, source, feed, "spool", "shed", message)
             case Alive():
                 pass
 
     @staticmethod
     def _event(to: Preparation, decoded: Decoded, source: str, code: str, message: str) -> None:
-        to.say("insert_event", moment(decoded.received_at), source, decoded.feed, code, "retry", clean(message))
+        to.say(
+            "insert_event",
+            moment(decoded.received_at),
+            source,
+            decoded.feed,
+            code,
+            "retry" if code != "spool" else "shed",
+            clean(message),
+        )
 
 
 def amend(table: str, rows: Rows, verdict: Verdict) -> Rows:

@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import psycopg
+
 from recorder.records import now_us
 from recorder.simulator.okx import OkxVenue, Rules
 from recorder.simulator.oracle import NumberedMarket
@@ -53,11 +55,18 @@ class Oracle:
         """Wait until it is connected and writes."""
         until(self.recorder.ready, 30, f"ready\n{self.recorder.tail()}")
 
+    def stored(self) -> int:
+        """The highest number in the database."""
+        with psycopg.connect(self.database) as conn:
+            row = conn.execute("SELECT max(trade_id::bigint) FROM trades WHERE symbol = %s", (SYMBOL,)).fetchone()
+        return int(row[0]) if row and row[0] is not None else 0
+
     def settle(self) -> Finding:
         """Wait until the present is stored, stop, judge."""
         self.ready()
+        present = self.issued()
+        until(lambda: self.stored() >= present, 120, f"the present is stored\n{self.recorder.tail()}")
         time.sleep(2.5)  # the grace of missing ids, in the recorder's own time
-        until(self.recorder.caught_up, 60, f"caught up\n{self.recorder.tail()}")
         assert self.recorder.stop() == 0, self.recorder.tail()
         return judge(self.database, SYMBOL, self.issued())
 
