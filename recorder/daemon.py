@@ -46,7 +46,6 @@ class Daemon:
         self.started_at = datetime.now(UTC)
         self.stopping = False
         self.beats = Beats()
-        self.metrics = Metrics.from_config(config)
         self.ground = ground(config, self.beats.beat)
         self.sink = Sink(
             self.ground.url,
@@ -55,7 +54,8 @@ class Daemon:
             raw=self._raw,
             aside=lambda frames: self.pipeline.preparer.aside(frames),
         )
-        self.pipeline = Pipeline(config, home, self.metrics, self.sink, (self.beats, self.ground.adopt), only)
+        self.pipeline = Pipeline(config, home, self.sink, self.ground, self.beats, only)
+        self.metrics = self.pipeline.metrics
         self.http = HttpServer(config.recorder.listen, Pages(self.metrics, self, self.beats), self.beats)
         self.chores = Chores(self._retain, self.beats, self.metrics)
 

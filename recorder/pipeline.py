@@ -8,7 +8,7 @@ from __future__ import annotations
 import queue
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from loguru import logger
@@ -25,6 +25,7 @@ from recorder.observe.health import Beats
 from recorder.observe.metrics import Metrics, Reading
 from recorder.quality.continuity import Continuity
 from recorder.records import Decoded, Header, Stream, Streams, now_us
+from recorder.store.ground import Ground
 from recorder.store.lane import Lane
 from recorder.store.last import Stored
 from recorder.store.prepare import Preparer
@@ -74,25 +75,23 @@ class Pipeline:
         self,
         config: Config,
         home: DataDir,
-        metrics: Metrics,
         sink: Sink,
-        care: tuple[Beats, Callable[[], bool]],
+        ground: Ground,
+        beats: Beats,
         only: tuple[str, ...] = (),
     ) -> None:
-        beats, adopt = care
         self.config = config
         self.home = home
-        self.metrics = metrics
         self.sink = sink
+        self.metrics = Metrics.from_config(config)
         self.streams = Streams()
         self.feeds: list[Feed] = []
         self.lanes: list[Lane] = []
         self._venues: dict[str, Venue] = {s.name: venues()[s.venue] for s in config.sources}
         self._items: queue.Queue[Decoded] = queue.Queue()
         self._faults: list[BaseException] = []
-        self.syncer = Syncer(
-            config.spool.sync, observe=metrics.spool_sync_seconds.observe, beat=lambda: beats.beat("spool-syncer")
-        )
+        synced = self.metrics.spool_sync_seconds.observe
+        self.syncer = Syncer(config.spool.sync, observe=synced, beat=lambda: beats.beat("spool-syncer"))
         self.heartbeats = Heartbeats(beats)
         self._beats = beats
         wanted = planned(config, only)
@@ -101,9 +100,9 @@ class Pipeline:
             self._open(plan, share)
         self._retire(planned(config))
         stored = Stored(sink, self._table, lambda stream: self._kind(stream) is Kind.NUMBERED)
-        self.preparer = Preparer(home.identity, self.streams, self._continuity, stored, metrics)
+        self.preparer = Preparer(home.identity, self.streams, self._continuity, stored, self.metrics)
         self.writer = Writer(
-            self.lanes, self._items, sink, self.preparer, config.database, Care(beats, self._release, adopt)
+            self.lanes, self._items, sink, self.preparer, config.database, Care(beats, self._release, ground.adopt)
         )
         self._watch()
 
@@ -170,6 +169,7 @@ class Pipeline:
 
     def start(self) -> None:
         """Capture first: nothing here waits for the database."""
+        self._beats.register(self.syncer.name)
         self.syncer.start()
         self.heartbeats.start()
         for feed in self.feeds:
@@ -189,6 +189,7 @@ class Pipeline:
         if self.writer.is_alive():
             self.sink.interrupt()
             self.writer.join(1.0)
+        self._beats.forget(self.syncer.name)
         self.syncer.stop()
         self.syncer.join(2.0)
         for spool in self._spools():
