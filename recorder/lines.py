@@ -106,35 +106,31 @@ class Lines:
         last, first = self._ids(ids, counts)
         if self.checked:
             ids = [name(each) or NULL for each in ids]
-        columns = zip(prices, sizes, sides, ids, counts, seqs, strict=True)
-        bodies = [
-            f"{price}\t{size}\t{_SIDES.get(side, NULL)}\t{trade}\t{count or NULL}\t{NULL if seq is None else seq}"
-            "\t\\N\tstream"
-            for price, size, side, trade, count, seq in columns
-        ]
-        return self._rows(at, whens, bodies, first, last)
+        sides = [_SIDES.get(side, NULL) for side in sides]
+        own = [NULL if seq is None else str(seq) for seq in seqs]
+        counts = [count or NULL for count in counts] if "" in counts else counts
+        return self._rows(at, whens, (prices, sizes, sides, ids, counts, own), "\t\\N\tstream", first, last)
 
     def quotes(self, at: At, numbers: Sequence[Sequence[str]], seqs: Ids) -> Rows:
         """`numbers`: bid prices, bid sizes, ask prices, ask sizes."""
         whens, values = self._when(at), self._numbers(numbers)
         tails = [NULL if seq is None else str(seq) for seq in seqs]
-        return self._rows(at, whens, ["\t".join(row) for row in zip(*values, tails, strict=True)])
+        return self._rows(at, whens, (*values, tails))
 
     def tickers(self, at: At, numbers: Sequence[Sequence[str]]) -> Rows:
         """`numbers`: the table's own columns, all of them."""
         if not all(map(any, zip(*numbers, strict=True))):
             raise Bad("missing_field")
         whens, values = self._when(at), self._numbers(numbers)
-        return self._rows(at, whens, ["\t".join(row) for row in zip(*values, strict=True)])
+        return self._rows(at, whens, values)
 
     def candles(self, at: At, numbers: Sequence[Sequence[str]], closed: Sequence[str]) -> Rows:
         """`numbers`: open, high, low, close, volume, turnover. `closed`: "1", "0", or nothing."""
         whens, values = self._when(at), self._numbers(numbers, needed=1)
         flags = [_CLOSED.get(each, NULL) for each in closed]
         intervals = [route.interval for route in at.routes]
-        origins = ["stream"] * len(intervals)
-        bodies = ["\t".join(row) for row in zip(intervals, *values, flags, origins, strict=True)]
-        return self._rows(at, whens, bodies, [route.bar for route in at.routes], [int(flag == "t") for flag in flags])
+        bars, ends = [route.bar for route in at.routes], [int(flag == "t") for flag in flags]
+        return self._rows(at, whens, (intervals, *values, flags), "\tstream", bars, ends)
 
     def books(
         self, at: At, kinds: Sequence[str], sides: Sequence[tuple[bytes, bytes]], seqs: Ids, prevs: Ids, origin: str
@@ -144,16 +140,13 @@ class Lines:
         whens = self._when(at)
         make = _checked_sides if self.checked else _sides
         literals = [make(kind, bids, asks) for kind, (bids, asks) in zip(kinds, sides, strict=True)]
-        bodies = [
-            f"{kind}\t{NULL if seq is None else seq}\t{NULL if prev is None else prev}\t{levels}\t"
-            f"{'unverifiable' if seq is None or prev is None else 'verified'}\t{origin}"
-            for kind, seq, prev, levels in zip(kinds, seqs, prevs, literals, strict=True)
-        ]
-        return self._rows(at, whens, bodies, prevs, seqs)
+        proofs = ["unverifiable" if None in pair else "verified" for pair in zip(seqs, prevs, strict=True)]
+        numbers = [[NULL if each is None else str(each) for each in column] for column in (seqs, prevs)]
+        return self._rows(at, whens, (kinds, *numbers, literals, proofs), f"\t{origin}", prevs, seqs)
 
     def messages(self, at: At, elements: Sequence[bytes]) -> Rows:
         """`elements`: JSON as sent."""
-        return self._rows(at, self._when(at), [payload(element) for element in elements])
+        return self._rows(at, self._when(at), ([payload(element) for element in elements],))
 
     def _when(self, at: At) -> Times:
         """Text and number of each time."""
@@ -188,18 +181,28 @@ class Lines:
         numbers = list(map(int, ids))
         if max(numbers, default=0) >= ID_LIMIT:
             raise Bad("bad_number")
+        if {"1"}.issuperset(counts):
+            return numbers, numbers
         return numbers, [i - _COUNTS[count] + 1 for i, count in zip(numbers, counts, strict=True)]
 
     def _rows(
-        self, at: At, whens: Times, bodies: Sequence[str], seq_from: Ids | None = None, seq_to: Ids | None = None
+        self,
+        at: At,
+        whens: Times,
+        columns: Sequence[Sequence[str]],
+        tail: str = "",
+        seq_from: Ids | None = None,
+        seq_to: Ids | None = None,
     ) -> Rows:
-        received, nothing = self._received, [None] * len(bodies)
-        lines = [
-            f"{when}\t{received}\t{route.names}\t{body}\n"
-            for (when, _), route, body in zip(whens, at.routes, bodies, strict=True)
-        ]
+        """All columns behind the five common ones, and what ends every line. One join a line: 0.2 µs, where a format
+        string takes 0.3 (measured on trades)."""
+        count = len(whens)
+        head = ([when for when, _ in whens], [self._received] * count, [route.names for route in at.routes])
+        end = f"{tail}\n"
+        lines = map("\t".join, zip(*head, *columns, strict=True))
+        nothing = [None] * count
         return Rows(
-            "".join(lines).encode(),
+            (end.join(lines) + end).encode() if count else b"",
             [route.number for route in at.routes],
             list(nothing if seq_from is None else seq_from),
             list(nothing if seq_to is None else seq_to),
