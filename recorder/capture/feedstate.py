@@ -35,6 +35,7 @@ class FeedState:
         self._items = items
         self._share = share
         self._overflows = overflows
+        self._committed = 0  # the writer may read and commit a burst before the feed comes to offer it
         self._marks: deque[tuple[int, int]] = deque()  # (first, received_at) of what the queue was given
 
     # --- the feed's side -------------------------------------------------------------------------------------------
@@ -44,7 +45,7 @@ class FeedState:
         size = decoded.size
         with self.lock:
             self.head = decoded.next
-            if self.uncommitted_at is None:
+            if self.uncommitted_at is None and decoded.first >= self._committed:
                 self.uncommitted_at = decoded.received_at
             if not self.live:
                 return
@@ -79,6 +80,7 @@ class FeedState:
         """Everything before frame `n` is in the database. `received_at` asks the spool when frame `n` came; it is
         called only for a feed that is behind."""
         with self.lock:
+            self._committed = n if run == self.run else 0
             if run == self.run:
                 while self._marks and self._marks[0][0] < n:
                     self._marks.popleft()
