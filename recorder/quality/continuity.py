@@ -187,15 +187,17 @@ class Continuity:
         tracker.rebase(last, time, closed)
 
     def carried(self, feed: str) -> list[tuple[int, int]]:
-        """The streams that a feed brought last, with the time (µs) of the last record that we know of."""
-        return [(n, tracker.time) for n, tracker in sorted(self._trackers.items()) if tracker.feed == feed]
+        """The streams that a feed brought last, with the time (µs) up to which we know of every record."""
+        mine = ((n, tracker) for n, tracker in sorted(self._trackers.items()) if tracker.feed == feed)
+        return [(n, min([tracker.time, *(m.from_time for m in tracker.pending)])) for n, tracker in mine]
 
     def relearn(self, number: int, records: list[Record], reported: set[tuple[int, int]], now: int) -> None:
         """Records of a stream that the database holds and the spool does not give any more: seen, not judged. Ranges
         that are missing between them wait for their grace unless they are `reported` in the database already."""
         tracker = self._trackers[number]
         for first, last, time in records:
-            if tracker.expected is UNSET or last >= tracker.expected:
+            late = any(m.first <= last and first <= m.last for m in tracker.pending)
+            if late or tracker.expected is UNSET or last >= tracker.expected:
                 tracker.irregular(first, last, time, "", now)
         for missing in tracker.pending:
             if (missing.first, missing.last) in reported:

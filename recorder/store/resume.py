@@ -89,15 +89,17 @@ class Resume:
                 return False
             piece = lane.reader.read(run, n, REPLAY_BYTES)
             decoder = lane.decoder(piece.header)
+            last = run == until[0]
+            lost = [each.first for each in piece.lost if not last or each.first < until[1]]
+            upto = min([*lost, until[1] if last else piece.next])
             for burst in piece.bursts:
-                if run == until[0] and burst.first >= until[1]:
-                    return not piece.lost
-                self._preparer.replay(decoder.decode(burst))
-            if piece.lost:
+                if burst.first < upto:  # behind a lost range, what is stored would show a hole that is none
+                    self._preparer.replay(decoder.decode(burst))
+            if lost:
                 return False
             if piece.bursts:
-                n = piece.next
-            elif piece.end_of_run and piece.next_run is not None and run != until[0]:
+                n = min(upto, piece.next)
+            elif piece.end_of_run and piece.next_run is not None and not last:
                 run, n = piece.next_run, 0
             else:
                 return False

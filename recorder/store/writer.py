@@ -216,6 +216,7 @@ class Writer(threading.Thread):
                 failures += 1
                 self._tell(str(away))
                 if not self._pause(failures):
+                    self._resumed = False  # cursors stand behind records that no later flush carries: commit no more
                     return False
             except Fenced as fenced:
                 self._park(str(fenced))
