@@ -92,11 +92,19 @@ class Lane:
 
     def tell(self) -> None:
         """Let the lag follow the cursor."""
-        run, n = self.run, self.next
         if self.state is not None:
-            self.state.committed(run, n, lambda: self.reader.received_at(run, n))
+            self.state.committed(self.run, self.next, self._waiting_since)
         else:
-            self.draining_since = self.reader.received_at(run, n)
+            self.draining_since = self._waiting_since()
+
+    def _waiting_since(self) -> int | None:
+        """When the frame at the cursor came; at the end of a run that is the first frame of a later one."""
+        at = self.reader.received_at(self.run, self.next)
+        if at is not None:
+            return at
+        later = (run for run in self.reader.runs() if run.ordinal > ordinal(self.run))
+        came = (self.reader.received_at(run.run, run.first) for run in later)
+        return next((at for at in came if at is not None), None)
 
     @property
     def uncommitted_at(self) -> int | None:
