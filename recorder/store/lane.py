@@ -31,9 +31,10 @@ def ordinal(run: str) -> int:
 
 
 def where_to_start(position: Position | None, runs: list[RunInfo]) -> Start:
-    """Resume (design 2.4): from the position where the spool holds it, else from the oldest frame held. `runs` have
-    segments: one that only its successor's header still names holds nothing."""
-    oldest = runs[0]
+    """Resume (design 2.4): from the position where the spool knows its run, else from the oldest frame held. A run that
+    only its successor's header still names holds nothing, but the reader says what it has lost and goes on behind it:
+    the runs before it are stored."""
+    oldest = next(run for run in runs if run.segments)
     if position is None:
         return Start(oldest.run, oldest.first)
     for run in runs:
@@ -64,10 +65,13 @@ class Lane:
     run: str = ""
     next: int = 0
     watermark: int = 0
+    reading: str = ""  # the run that the last slice came from; the cursor may stand in the next one already
     parked: str = ""
     checkpointed: tuple[str, int] | None = None  # the position of the last checkpoint that was prepared …
     safe: tuple[str, int] | None = None  # … and of the last one that is committed: older segments may go
     draining_since: int | None = None
+    concluded: bool = False  # drained, and what was left to say of it is said
+    reading: str = ""  # the run of the last slice; the cursor may have left it since
     waits_for: list[Lane] = field(default_factory=list)
     _decoder: tuple[str, Decoder] | None = None
 
@@ -143,7 +147,9 @@ class Lane:
 
     def read(self, max_bytes: int) -> list[Decoded | Lost]:
         """The next slice of the spool, decoded with the same code, lost ranges in their places."""
+        self.reading = self.run
         piece = self.reader.read(self.run, self.next, max_bytes)
+        self.reading = self.run
         decoder = self.decoder(piece.header)
         items: list[Decoded | Lost] = [decoder.decode(burst) for burst in piece.bursts]
         items += piece.lost

@@ -186,10 +186,10 @@ class Preparer:
 
     def _lost(self, to: Preparation, lane: Lane, lost: Lost) -> None:
         """Frames that the spool can no longer give: an event, and the cause of the holes that follow."""
-        self.continuity.interrupt(lane.feed, lane.run, "corrupt")
-        at = moment(lane.watermark)
+        self.continuity.interrupt(lane.feed, lane.reading, "corrupt")
+        at = moment(lane.watermark or now_us())
         upto = f"to {lost.next - 1}" if lost.next > lost.first else "to the end"
-        message = f"frames {lost.first} {upto} of run {lane.run}: {lost.reason}"
+        message = f"frames {lost.first} {upto} of run {lane.reading}: {lost.reason}"
         to.say("insert_event", at, lane.source, lane.feed, "spool", "corrupt", clean(message))
 
     def replay(self, decoded: Decoded) -> None:

@@ -47,8 +47,8 @@ class Resume:
                 self._place(lane, positions[lane.feed], starts[lane.feed], checkpoints.get(lane.feed))
 
     def _start(self, lane: Lane, found: dict[str, Position]) -> Start | None:
-        runs = [run for run in lane.reader.runs() if run.segments]
-        if not runs:
+        runs = lane.reader.runs()
+        if not any(run.segments for run in runs):
             return None
         start = where_to_start(found.get(lane.feed), runs)
         if start.cause:
@@ -72,7 +72,7 @@ class Resume:
                 self._preparer.continuity.load(lane.feed, state)
                 if not self._replay(lane, run, n, (position.run, position.next)):
                     self._preparer.relearn(lane.feed)
-        lane.checkpointed = lane.safe = None
+        lane.checkpointed, lane.safe, lane.watermark, lane.concluded = None, None, 0, False
         if start.cause:
             self._preparer.continuity.interrupt(lane.feed, start.run, start.cause)
         lane.seek(start.run, start.next)
