@@ -166,6 +166,13 @@ class Continuity:
             if not tracker.pending:
                 breaks.pending.discard(number)
 
+    def conclude(self, feed: str, now: int) -> list[Hole]:
+        """Nothing more comes from this feed: the streams it brought last wait no longer for what is missing."""
+        breaks = self._feeds.get(feed)
+        waiting = sorted(breaks.pending) if breaks is not None else []
+        mine = [tracker for number in waiting if (tracker := self._trackers[number]).feed == feed]
+        return [tracker.report(missing, now) for tracker in mine for missing in tracker.pending]
+
     def interrupt(self, feed: str, run: str, cause: str) -> Breaks:
         """Something that may have cost records happened to a feed: every stream's next record is looked at twice."""
         breaks = self._feeds.setdefault(feed, Breaks(run, NEVER))

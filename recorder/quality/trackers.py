@@ -240,6 +240,7 @@ class Numbered(Tracker):
         if hit is not None:
             self._fill(hit, first, last, time, found)
         elif time > self.time + RESET_AFTER:
+            found.holes += [self.report(m, received_at) for m in self.pending]
             hole = self._unknown("reset", time, received_at)
             found.holes.append(replace(hole, from_seq=self.expected - 1, to_seq=first))
             self.ranges.clear()
@@ -342,6 +343,8 @@ class Bars(Tracker):
             self.time, self.flag = time, closed
         elif time == self.time:
             self.flag = self.flag or closed
+        else:
+            found.proof = False
         return found
 
     def _skipped(self, time: int, length: int, cause: str, received_at: int, found: Found) -> None:

@@ -24,7 +24,7 @@ class Position:
 @dataclass(frozen=True, slots=True)
 class Move:
     """The compare-and-set of one feed: from (run, next) to (new_run, new_next). `watermark`: the received_at (µs)
-    up to which everything of this feed is committed."""
+    up to which everything of this feed is committed; 0: as it was."""
 
     feed: str
     run: str

@@ -71,7 +71,6 @@ class Lane:
     safe: tuple[str, int] | None = None  # … and of the last one that is committed: older segments may go
     draining_since: int | None = None
     concluded: bool = False  # drained, and what was left to say of it is said
-    reading: str = ""  # the run of the last slice; the cursor may have left it since
     waits_for: list[Lane] = field(default_factory=list)
     _decoder: tuple[str, Decoder] | None = None
 
@@ -147,7 +146,6 @@ class Lane:
 
     def read(self, max_bytes: int) -> list[Decoded | Lost]:
         """The next slice of the spool, decoded with the same code, lost ranges in their places."""
-        self.reading = self.run
         piece = self.reader.read(self.run, self.next, max_bytes)
         self.reading = self.run
         decoder = self.decoder(piece.header)

@@ -154,12 +154,12 @@ class Preparer:
         now = moment(now_us())
         for row in (row for frame in frames for row in frame.rows):
             stream = self.streams[row.stream]
-            numbered = self.continuity.kind(stream) is Kind.NUMBERED and row.seq_from is not None
-            span = (row.seq_from, row.seq_to) if numbered else (None, None)
-            missing = row.seq_to - row.seq_from + 1 if numbered and row.seq_from and row.seq_to else None
+            numbered = self.continuity.kind(stream) is Kind.NUMBERED
+            first, last = (row.seq_from, row.seq_to) if numbered else (None, None)
+            missing = last - first + 1 if first is not None and last is not None else None
             at = moment(row.time)
             key = (stream.source, stream.channel, stream.symbol)
-            rows.append((*key, at, at, *span, missing, "quarantined", "open", now, now))
+            rows.append((*key, at, at, first, last, missing, "quarantined", "open", now, now))
         return [("insert_gap", rows)] if rows else []
 
     def forget(self) -> None:
@@ -183,6 +183,17 @@ class Preparer:
         state = self.continuity.dump(lane.feed)
         to.say("upsert_checkpoint", self._recorder_id, lane.feed, lane.run, lane.next, state)
         lane.checkpointed = (lane.run, lane.next)
+
+    def conclude(self, to: Preparation, lane: Lane) -> None:
+        """A feed without a thread is drained: what it left open ends. Nothing moves here, so the flush may come twice
+        and every statement must bear that."""
+        now = now_us()
+        for hole in self.continuity.conclude(lane.feed, now):
+            self._refit(to, hole, (hole,), counted=True)
+        at = moment(lane.reader.received_at(lane.run, lane.next - 1) or now)
+        to.say("abandon_connections", at, lane.feed)
+        to.say("end_feed_subscriptions", at, lane.source, lane.feed)
+        self.checkpoint(to, lane)
 
     def _lost(self, to: Preparation, lane: Lane, lost: Lost) -> None:
         """Frames that the spool can no longer give: an event, and the cause of the holes that follow."""
@@ -208,7 +219,9 @@ class Preparer:
         if stream in self._stored:
             self._base(stream)
         else:
-            first = min(t for rows in decoded.tables.values() for t in rows.times)
+            mine = self.streams.number(stream)
+            found = (pair for rows in decoded.tables.values() for pair in zip(rows.streams, rows.times, strict=True))
+            first = min(time for number, time in found if number == mine)
             to.say("insert_stream", stream.source, stream.channel, stream.symbol, moment(first))
         self._met.add(stream)
 
@@ -272,11 +285,11 @@ class Preparer:
             seconds = max(0, hole.to_time - hole.from_time) / 1e6
             to.tally.gap_seconds[stream.source, hole.cause] += seconds  # type: ignore[assignment]
 
-    def _refit(self, to: Preparation, old: Hole, new: tuple[Hole, ...]) -> None:
+    def _refit(self, to: Preparation, old: Hole, new: tuple[Hole, ...], *, counted: bool = False) -> None:
         stream = self.streams[old.stream]
         to.say("delete_gap", stream.source, stream.channel, stream.symbol, old.from_seq, old.to_seq)
         for hole in new:
-            self._hole(to, hole, counted=False)
+            self._hole(to, hole, counted=counted)
 
     def _events(self, to: Preparation, source: str, decoded: Decoded) -> None:
         at = moment(decoded.received_at)

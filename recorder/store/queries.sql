@@ -67,7 +67,8 @@ WITH moves AS (
     ORDER BY p.feed FOR UPDATE
 )
 UPDATE positions p
-SET run = m.new_run, next = m.new_next, watermark = m.watermark, committed_at = now(), instance = %s
+SET run = m.new_run, next = m.new_next, watermark = coalesce(m.watermark, p.watermark), committed_at = now(),
+    instance = %s
 FROM moves m JOIN held h USING (feed)
 WHERE p.recorder_id = %s::uuid AND p.feed = m.feed AND p.run = m.run AND p.next = m.next AND p.epoch = m.epoch;
 

@@ -256,7 +256,7 @@ class Sink:
             [self._epochs.get(move.feed, -1) for move in moves],
             [move.new_run for move in moves],
             [move.new_next for move in moves],
-            [_EPOCH + timedelta(microseconds=move.watermark) for move in moves],
+            [_EPOCH + timedelta(microseconds=move.watermark) if move.watermark else None for move in moves],
             *(self.recorder_id, self._instance, self.recorder_id),
         )
 

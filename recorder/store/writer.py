@@ -122,6 +122,9 @@ class Writer(threading.Thread):
         if behind and self._resumed:
             self._round += 1
             self._catch_up(behind[self._round % len(behind)])
+        for lane in self.lanes.values():
+            if self._resumed and lane.drained and not lane.concluded:
+                self._conclude(lane)
 
     def _make_room(self) -> None:
         """Look after the spool's size; also while the database is away, for then it grows."""
@@ -133,6 +136,7 @@ class Writer(threading.Thread):
         """Connect, own the positions, bring continuity to where they stand."""
         lanes = list(self.lanes.values())
         self._resumed = self._attempt(lambda: self._resume.run(lanes))
+        self._checkpoint_at = 0.0  # what a restored database has of it may be nothing: the first flush says it anew
         return self._resumed
 
     def _take(self, wait: float) -> list[Work]:
@@ -172,6 +176,12 @@ class Writer(threading.Thread):
         self._commit([(lane, item) for item in lane.read(SLICE_BYTES)])
         if lane.move() is None and lane.behind and not self._committed_now:
             self._stopping.wait(IDLE)  # nothing to read yet: the feed is between append and offer
+
+    def _conclude(self, lane: Lane) -> None:
+        """The last words of a feed that only its spool knows, once it is drained."""
+        to = Preparation(Flush(), Tally())
+        self._preparer.conclude(to, lane)
+        lane.concluded = self._attempt(lambda: self._after(to, [], self._sink.commit(to.flush)))
 
     # --- committing ------------------------------------------------------------------------------------------------
 

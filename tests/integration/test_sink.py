@@ -16,7 +16,7 @@ import pytest
 
 from recorder.errors import AlreadyRunning, SinkUnavailable
 from recorder.records import TABLES
-from recorder.store.flush import Flush, Position
+from recorder.store.flush import Flush, Move, Position
 from recorder.store.queries import queries
 from recorder.store.sink import Fenced, PositionMoved, Sink, SinkParked
 from tests.integration.flushes import (
@@ -55,6 +55,16 @@ def test_rows_and_position_come_together(own: Own, database: str) -> None:
     watermark, instance = ask(database, "SELECT watermark, instance FROM positions")[0]
     assert watermark == datetime.fromtimestamp(START / 1e6, UTC)
     assert instance.startswith("boot-a/1/")
+
+
+def test_a_move_into_the_next_run_keeps_the_watermark(own: Own, database: str) -> None:
+    """A position that moves without a burst says nothing new about the time up to which everything is committed."""
+    one = own()
+    one.commit(trades(0, 10))
+    one.commit(Flush([Move(FEED, RUN, 10, "2-bbbbbbbb", 0, 0)]))
+    (watermark,) = ask(database, "SELECT watermark FROM positions")[0]
+    assert position(database) == ("2-bbbbbbbb", 0)
+    assert watermark == datetime.fromtimestamp(START / 1e6, UTC)
 
 
 def test_the_same_flush_again_is_found_committed(own: Own, database: str) -> None:

@@ -150,6 +150,15 @@ def test_a_renumbering_is_a_reset_and_loses_no_record() -> None:
     assert judge.see((2, 2, 102 + RESET_AFTER)).holes == []
 
 
+def test_a_renumbering_reports_what_was_in_its_grace() -> None:
+    """Ids that were missing before the numbers began anew will not come any more: they are a hole of their own."""
+    judge = Judge(Kind.NUMBERED)
+    judge.see((1000, 1000, 100), (1005, 1005, 200))
+    verdict = judge.see((1, 1, 201 + RESET_AFTER))
+    assert spans(verdict.holes) == [("sequence", 1001, 1004, 4), ("reset", 1005, 1, None)]
+    assert judge.control(Alive(), after=GRACE).holes == []
+
+
 def test_a_chain_that_holds_is_silent() -> None:
     """Snapshot, updates, a heartbeat without change, a reset to lower ids: all follow on (the venue's own example)."""
     judge = Judge(Kind.CHAINED)
@@ -224,6 +233,15 @@ def test_bars_count_what_a_break_cost(before: Record, after: Record, missing: li
     judge.see(before)
     judge.control(Closed("eof"))
     assert [h.missing for h in judge.see(after).holes] == missing
+
+
+def test_an_older_bar_does_not_close_the_break() -> None:
+    """A late revision of a bar before the newest says nothing about the bars that a break may have cost."""
+    judge = Judge(Kind.BARS)
+    judge.see((60, 1, 0), (60, 1, 60))
+    judge.control(Closed("eof"))
+    assert judge.see((60, 1, 0)).holes == []
+    assert [h.missing for h in judge.see((60, 0, 240)).holes] == [2]
 
 
 def test_a_clean_stop_is_the_next_runs_business() -> None:

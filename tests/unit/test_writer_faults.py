@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 
+from recorder.capture.spoolreader import SpoolReader
 from recorder.errors import SinkUnavailable
 from recorder.quality.trackers import GRACE
-from recorder.records import Alive
+from recorder.records import Alive, Opened
+from recorder.store.lane import Lane
+from tests.unit.spoolcases import ROOT
 from tests.unit.writerrig import Stage
 
 
@@ -73,3 +78,63 @@ def test_a_late_record_in_a_corrupt_range_is_no_gap_either() -> None:
     stage.settle()
     assert sorted(stage.bank.ids()) == list(range(1, 6))
     assert stage.bank.holes() == []
+
+
+def retire(stage: Stage) -> None:
+    """The feed has left the configuration: only its spool is there."""
+    stage.restart(clean=True)
+    stage.spool.close()
+    reader = SpoolReader(ROOT, stage.feed, None, stage.disk)
+    stage.lane = Lane(stage.feed, "f", reader, None, stage.make_decoder)
+    stage.write_with([stage.lane])
+
+
+@pytest.mark.parametrize("trouble", ["", "lost reply", "away"])
+def test_a_retired_feed_leaves_nothing_open(trouble: str) -> None:
+    """What waited for its grace when the feed ended is a gap row, once; connections and subscriptions end."""
+    stage = Stage()
+    stage.note(Opened("wss://venue"))
+    stage.trades(1)
+    stage.trades(3, after=0)
+    stage.settle()
+    stage.writer.stop(5.0)
+    stage.writer.run()
+    for _ in range(2):
+        retire(stage)
+        stage.bank.said.clear()
+        stage.bank.script += ["", trouble]
+        for _ in range(5):
+            stage.writer.turn()
+        assert stage.lane.concluded and stage.lane.uncommitted_at is None
+        assert stage.bank.holes() == [("sequence", 2, 2, 1)]
+        assert {"abandon_connections", "end_feed_subscriptions"} <= {name for name, _ in stage.bank.said}
+
+
+def test_a_lost_range_is_told_with_its_own_run_and_time() -> None:
+    """The end of a run is damaged and the cursor goes on in the next: the event names the run that lost something."""
+    stage = Stage()
+    stage.trades(1)
+    run = stage.spool.run
+    stage.spool.close()
+    stage.damage("trades 1 1 ")
+    stage.restart()
+    stage.trades(2)
+    stage.settle()
+    [event] = [params for name, params in stage.bank.said if name == "insert_event"]
+    assert run in event[5] and event[0].year > 2000
+
+
+def test_a_restored_database_gets_a_checkpoint_at_once() -> None:
+    """The database is put back to before the recorder's first flush; killed soon after, it still names every hole."""
+    stage = Stage()
+    empty = copy.deepcopy((stage.bank.held, stage.bank.stored, stage.bank.states, stage.bank.known))
+    stage.trades(1)
+    stage.settle()
+    stage.bank.held, stage.bank.stored, stage.bank.states, stage.bank.known = empty
+    stage.trades(3, after=0)
+    stage.settle()
+    stage.restart()
+    stage.trades(4)
+    stage.note(Alive(), after=2 * GRACE)
+    stage.settle()
+    assert (stage.bank.ids(), stage.bank.holes()) == ([1, 3, 4], [("sequence", 2, 2, 1)])
