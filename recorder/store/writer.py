@@ -75,6 +75,7 @@ class Writer(threading.Thread):
         self._release_at = time.monotonic() + RELEASE_SECONDS
         self._resume = Resume(sink, preparer, care.adopt)
         self._resumed = False
+        self._fenced = False
         self._stopping = threading.Event()
         self._deadline = float("inf")
         self._checkpoint_at = 0.0
@@ -112,7 +113,7 @@ class Writer(threading.Thread):
     def turn(self) -> None:
         """Take, commit, catch up."""
         self._beats.beat(self.name)
-        if not self._resumed and not self._take_over():
+        if not self._resumed and not self._fenced and not self._take_over():
             return
         self._make_room()
         behind = [lane for lane in self.lanes.values() if not lane.blocked and lane.behind]
@@ -243,6 +244,7 @@ class Writer(threading.Thread):
         """Another recorder owns the positions: commit nothing more. The feeds go on spooling."""
         logger.bind(event="writer.fenced").error("{}", why)
         self.database = why
+        self._fenced = True
         for lane in self.lanes.values():
             lane.parked = why
 

@@ -120,6 +120,7 @@ class Store:
     calls of a method raise, one each; None lets one pass. `refused`: what the next commit says it set aside."""
 
     recorder_id = RECORDER
+    deadline = 60.0
 
     def __init__(self) -> None:
         self.held: dict[str, Position] = {}
@@ -337,6 +338,14 @@ class Rig:
 
     def count(self, name: str, **labels: str) -> float:
         return self.metrics.registry.get_sample_value(name, labels) or 0.0
+
+
+def live(rig: Rig, *sides: Side) -> Writer:
+    """A writer that follows these feeds through the queue."""
+    writer = rig.writer()
+    writer.turn()
+    assert all(side.state.live for side in sides)
+    return writer
 
 
 def turn_until(writer: Writer, done: Callable[[], bool], most: int = 200) -> None:
