@@ -78,7 +78,8 @@ class Daemon:
     def trouble(self) -> BaseException | None:
         """What the process cannot go on with."""
         fault = self.pipeline.fault
-        if fault is None and (name := self.pipeline.dead()):
+        others = next((thread.name for thread in (self.http.thread, self.chores) if not thread.is_alive()), "")
+        if fault is None and (name := self.pipeline.dead() or others):
             return RecorderError(f"thread {name} ended unexpectedly")
         return fault
 
@@ -140,12 +141,12 @@ class Chores(threading.Thread):
     """Thread `chores`: slow work on the wall clock (`schedule`). A chore that fails is counted and tried again."""
 
     def __init__(self, retention: Callable[[], object], beats: Beats, metrics: Metrics) -> None:
-        super().__init__(name="chores")
+        super().__init__(name="chores", daemon=True)  # a chore in the database must not delay the end
         self._beats = beats
         self._metrics = metrics
         self._stopping = threading.Event()
         self._jobs = schedule.Scheduler()
-        self._jobs.every(RETAIN_MINUTES).minutes.do(self._guarded, "retention", retention)
+        self._jobs.every(RETAIN_MINUTES).minutes.do(self.perform, "retention", retention)
 
     def run(self) -> None:
         """Until stopped."""
@@ -159,12 +160,16 @@ class Chores(threading.Thread):
         """End after the chore in hand."""
         self._stopping.set()
 
-    def _guarded(self, name: str, chore: Callable[[], object]) -> None:
+    def perform(self, name: str, chore: Callable[[], object]) -> None:
+        """Do a chore; it may take its time."""
+        self._beats.forget(self.name)  # deleting a month of rows takes minutes, and nobody waits for it
         try:
             chore()
         except Exception as error:  # noqa: BLE001 - a chore: counted, said, tried again
             self._metrics.chore_failures(name).inc()
             logger.bind(event="chore.failed").warning("{}: {}", name, error)
+        finally:
+            self._beats.register(self.name)
 
 
 def instance() -> str:

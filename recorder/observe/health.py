@@ -33,17 +33,18 @@ class Beats:
         with self._lock:
             self._last.pop(name, None)
 
-    def beat(self, name: str) -> None:
-        """This thread is alive. One that was forgotten in the meantime stays so."""
+    def beat(self, name: str, busy: float = 0.0) -> None:
+        """This thread is alive; for `busy` seconds it need not say so again, because something else watches over what
+        it waits for. One that was forgotten in the meantime stays so."""
         with self._lock:
             if name in self._last:
-                self._last[name] = self._clock()
+                self._last[name] = self._clock() + busy
 
     def ages(self) -> dict[str, float]:
         """Seconds since each thread's last beat."""
         now = self._clock()
         with self._lock:
-            return {name: now - last for name, last in self._last.items()}
+            return {name: max(0.0, now - last) for name, last in self._last.items()}
 
     def stale(self, limit: float) -> dict[str, float]:
         """The threads that have not beaten for more than `limit` seconds, with their ages."""

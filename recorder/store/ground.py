@@ -128,7 +128,7 @@ class Local:
             try:
                 self._server.start()
                 self._ready = self._server.url
-            except (SinkUnavailable, OSError, psycopg.Error) as error:
+            except Exception as error:  # noqa: BLE001 - a thread's top: without it the writer waits for ever, unseen
                 self._state = str(error)
                 logger.bind(event="database.local").warning("{}", error)
             self._stopping.wait(LOOK_SECONDS)

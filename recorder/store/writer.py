@@ -36,6 +36,9 @@ SLICE_BYTES = 1 << 20  # raw bytes of one slice: ~6 000 trades, one transaction 
 CHECKPOINT_SECONDS = 10.0
 RETRY_CAP = 30.0  # full jitter (reliability: backoff)
 RELEASE_SECONDS = 5.0  # how often segments are looked through for deletion; in this thread, because it reads them
+BUSY = 3.0  # deadlines of the sink that one step may take: connecting, the flush, and settling it
+WAIT = 0.5  # the longest wait for another item: however long flush_age is, stop and supervisor wait no longer
+FLUSH_BYTES = 16 << 20  # of one flush, as the queue counts them: rows of books are large
 IDLE = 0.05  # the longest wait for the first item; also how soon a feed that fell behind is noticed
 
 
@@ -61,7 +64,7 @@ class Writer(threading.Thread):
         limits: Database,
         care: Care,
     ) -> None:
-        super().__init__(name="writer")
+        super().__init__(name="writer", daemon=True)  # nothing ends a name server's silence: the process leaves anyway
         self.lanes = {lane.feed: lane for lane in lanes}
         self.database = "not connected yet"
         self.fault: BaseException | None = None
@@ -144,13 +147,11 @@ class Writer(threading.Thread):
         """Items in order, until the oldest is `flush_age` old or enough rows wait. Items that are not their lane's
         next are let go: the spool holds them."""
         taken: list[Work] = []
-        rows = 0
+        rows = size = 0
         until = time.monotonic() + wait
-        while rows < self._limits.flush_rows and not (self._stopping.is_set() and self._items.empty()):
-            try:
-                left = until - time.monotonic()
-                decoded = self._items.get(timeout=left) if left > 0 else self._items.get_nowait()
-            except queue.Empty:
+        while rows < self._limits.flush_rows and size < FLUSH_BYTES:
+            decoded = self._next(until)
+            if decoded is None:
                 break
             lane = self.lanes[decoded.feed]
             if self._fits(lane, decoded):
@@ -159,7 +160,19 @@ class Writer(threading.Thread):
                     until = time.monotonic() + max(0.0, self._limits.flush_age - age)
                 taken.append((lane, decoded))
                 rows += decoded.rows
+                size += decoded.size
         return taken
+
+    def _next(self, until: float) -> Decoded | None:
+        """The next item, waited for until then, unless the writer has to stop."""
+        while True:
+            left = 0.0 if self._stopping.is_set() else until - time.monotonic()
+            try:
+                return self._items.get(timeout=min(left, WAIT)) if left > 0 else self._items.get_nowait()
+            except queue.Empty:
+                self._beats.beat(self.name)
+                if left <= 0:
+                    return None
 
     @staticmethod
     def _fits(lane: Lane, decoded: Decoded) -> bool:
@@ -220,7 +233,7 @@ class Writer(threading.Thread):
         because the writer must stop, or because the positions are no longer what we thought (then resume)."""
         failures = 0
         while True:
-            self._beats.beat(self.name)
+            self._beats.beat(self.name, BUSY * self._sink.deadline)
             try:
                 step()
             except SinkUnavailable as away:
@@ -239,6 +252,8 @@ class Writer(threading.Thread):
             else:
                 self._tell("")
                 return True
+            finally:
+                self._beats.beat(self.name)
 
     def _park(self, why: str) -> None:
         """Another recorder owns the positions: commit nothing more. The feeds go on spooling."""

@@ -7,9 +7,10 @@ import copy
 import pytest
 
 from recorder.capture.spoolreader import SpoolReader
+from recorder.config import Database
 from recorder.errors import SinkUnavailable
 from recorder.quality.trackers import GRACE
-from recorder.records import Alive, Opened
+from recorder.records import Alive, Opened, now_us
 from recorder.store.lane import Lane
 from tests.unit.spoolcases import ROOT
 from tests.unit.writerrig import Stage
@@ -138,3 +139,51 @@ def test_a_restored_database_gets_a_checkpoint_at_once() -> None:
     stage.note(Alive(), after=2 * GRACE)
     stage.settle()
     assert (stage.bank.ids(), stage.bank.holes()) == ([1, 3, 4], [("sequence", 2, 2, 1)])
+
+
+def test_a_long_flush_age_delays_no_stop() -> None:
+    """Told to stop while it gathers a flush, the writer commits what it has instead of waiting for more."""
+    stage = Stage()
+    stage.limits = Database(flush_age=60.0)
+    stage.restart()
+    stage.settle()
+    stage.now = now_us()
+    stage.writer.start()
+    stage.trades(1, after=0)
+    while not stage.items.empty():
+        stage.beats.beat("")
+    stage.writer.stop(5.0)
+    stage.writer.join(5.0)
+    assert not stage.writer.is_alive()
+    assert stage.bank.ids() == [1]
+
+
+def test_a_flush_is_bounded_by_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few but large rows do not gather for as long as the flush may be old."""
+    monkeypatch.setattr("recorder.store.writer.FLUSH_BYTES", 2000)
+    stage = Stage()
+    stage.limits = Database(flush_age=60.0)
+    stage.restart()
+    stage.settle()
+    stage.now = now_us()
+    for n in range(1, 9):
+        stage.trades(n, after=0)
+    stage.writer.turn()
+    assert stage.bank.ids() == [1, 2, 3, 4]
+
+
+def test_a_database_that_stands_still_is_no_stuck_writer() -> None:
+    """While the sink's own deadline runs, the writer need not beat: a restart would cost records, and mend nothing."""
+    stage = Stage()
+    stage.settle()
+    missed: list[set[str]] = []
+
+    def stand_still() -> None:
+        stage.monotonic += stage.bank.deadline + 10.0
+        missed.append(set(stage.beats.stale(30.0)))
+
+    stage.bank.script.append(stand_still)
+    stage.trades(1)
+    stage.settle()
+    stage.monotonic += 31.0
+    assert (missed, set(stage.beats.stale(30.0))) == ([set()], {"writer"})

@@ -177,6 +177,7 @@ class Stage:
         self.disk = Disk()
         self.bank = Bank()
         self.now = 1_700_000_000 * SECOND
+        self.monotonic = 0.0  # of the beats only
         self.limits = Database(flush_age=0.001)
         self.duplicates: Counter[str] = Counter()
         self._open()
@@ -184,7 +185,7 @@ class Stage:
     def _open(self) -> None:
         self.streams = Streams()
         self.metrics = Metrics({"f": ["trades"]})
-        self.beats = Beats()
+        self.beats = Beats(lambda: self.monotonic)
         self.items: queue.Queue[Decoded] = queue.Queue()
         self.header = Header("spool-id", self.feed, "f", "toy", "/", {})
         self.spool = Spool(ROOT, self.header, files=self.disk)
