@@ -22,7 +22,7 @@ from pathlib import Path
 class Options:
     """What was asked for."""
 
-    seconds: float = 5.0
+    seconds: float = 10.0
     rounds: int = 3
     mix: str = "trades"
     database: str | None = None
@@ -34,7 +34,7 @@ def _options(arguments: Sequence[str]) -> Options:
     from recorder.simulator.flatout import MIXES
 
     parser = argparse.ArgumentParser(prog="recorder bench", description=(__doc__ or "").partition("\n\n")[0])
-    parser.add_argument("--seconds", type=float, default=5.0, help="length of a round, about (default 5)")
+    parser.add_argument("--seconds", type=float, default=10.0, help="length of a round, about (default 10)")
     parser.add_argument("--rounds", type=int, default=3, help="rounds of recorder and ceiling (default 3)")
     parser.add_argument("--mix", choices=sorted(MIXES), default="trades", help="trades only, or with books and tickers")
     parser.add_argument("--database", metavar="URL", help="a server to create a database on; else a local one")
