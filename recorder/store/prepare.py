@@ -334,15 +334,7 @@ class Preparer:
 
     @staticmethod
     def _event(to: Preparation, decoded: Decoded, source: str, code: str, message: str) -> None:
-        to.say(
-            "insert_event",
-            moment(decoded.received_at),
-            source,
-            decoded.feed,
-            code,
-            "retry" if code != "spool" else "shed",
-            clean(message),
-        )
+        to.say("insert_event", moment(decoded.received_at), source, decoded.feed, code, "retry", clean(message))
 
 
 def amend(table: str, rows: Rows, verdict: Verdict) -> Rows:

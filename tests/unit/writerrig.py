@@ -114,7 +114,7 @@ class Bank(Sink):
         found = self._of(stream)
         if not found:
             return None
-        _, _, last, time = found[-1]
+        _, _, last, time = max(found, key=lambda record: (record[3], record[2]))
         return LastRecord(time, last if KINDS[stream.channel] in (Kind.NUMBERED, Kind.CHAINED) else None, bool(last))
 
     def records_since(self, stream: Stream, time: int) -> list[tuple[int, int, int]] | None:
