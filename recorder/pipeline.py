@@ -134,10 +134,14 @@ class Pipeline:
 
     def _retire(self, configured: list[Planned]) -> None:
         """Feeds that only their spool still knows: a source was renamed or removed. They are drained, and a feed of
-        the same source waits for that, because its records come later."""
+        the same source waits for that, because its records come later. Another recorder's are not ours to commit."""
         names = {plan.feed for plan in configured}
+        foreign = [feed for feed in self.home.foreign_feeds() if feed not in names]
+        for feed in foreign:
+            what = "its spool is another recorder's, it is left alone: move it to that one's data_dir, or delete it"
+            logger.bind(event="spool.foreign", feed=feed).warning("{}: {}", feed, what)
         for feed in spooled_feeds(self.home.spool):
-            if feed in names:
+            if feed in names or feed in foreign:
                 continue
             reader = SpoolReader(self.home.spool, feed)
             runs = reader.runs()
