@@ -9,6 +9,7 @@ from __future__ import annotations
 import queue
 from collections import deque
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,7 +17,7 @@ import pytest
 
 from recorder.capture.feedstate import FeedState
 from recorder.capture.spool import Spool
-from recorder.capture.spoolreader import SpoolReader
+from recorder.capture.spoolreader import Lost, SpoolReader
 from recorder.config import Database
 from recorder.observe.health import Beats
 from recorder.observe.metrics import Metrics
@@ -27,7 +28,7 @@ from recorder.store import writer as writer_module
 from recorder.store.flush import Flush, Params, Position
 from recorder.store.isolate import Quarantined
 from recorder.store.lane import Lane
-from recorder.store.prepare import LastRecord, Preparer
+from recorder.store.prepare import LastRecord, Preparation, Preparer, Tally, moment
 from recorder.store.sink import PositionMoved, Sink
 from recorder.store.writer import Care, Writer
 from recorder.venues import Continuity as Proof
@@ -355,6 +356,31 @@ def turn_until(writer: Writer, done: Callable[[], bool], most: int = 200) -> Non
             return
         writer.turn()
     raise AssertionError("it did not come about")
+
+
+def new() -> Preparation:
+    """A flush in the making."""
+    return Preparation(Flush(), Tally())
+
+
+def prepare(rig: Rig, *items: Decoded | Lost) -> Preparation:
+    """One flush of these, of the rig's first feed."""
+    to = new()
+    rig.preparer.meet(to, [item for item in items if isinstance(item, Decoded)])
+    for item in items:
+        rig.preparer.add(to, rig.sides[0].lane, item)
+    return to
+
+
+def receive(rig: Rig, *frames: str | Control, after: float = 1.0) -> Decoded:
+    """A burst of the rig's first feed, a while later."""
+    rig.time.run(after)
+    return rig.sides[0].append(*frames)
+
+
+def at(decoded: Decoded) -> datetime:
+    """When it came, as a parameter."""
+    return moment(decoded.received_at)
 
 
 def firsts(items: Sequence[Any]) -> list[int]:

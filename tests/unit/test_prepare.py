@@ -12,26 +12,15 @@ from recorder.capture.spoolreader import Lost
 from recorder.quality.continuity import Verdict
 from recorder.quality.trackers import GRACE
 from recorder.records import (
-    Acknowledged,
     Alive,
-    Closed,
-    Control,
-    Decoded,
-    Ended,
     Event,
-    Failed,
-    Opened,
     Poison,
-    Rejected,
     Rows,
-    Shed,
     Stream,
-    Subscribed,
 )
-from recorder.store.flush import Flush
 from recorder.store.isolate import Quarantined, Withdrawn
 from recorder.store.prepare import QUARANTINE_PER_BURST, LastRecord, Preparation, Tally, amend, clean, moment
-from tests.unit.storerig import FEED, RECORDER, SOURCE, Rig, trade
+from tests.unit.storerig import FEED, RECORDER, SOURCE, Rig, at, new, prepare, receive, trade
 
 A = Stream(SOURCE, "trades", "A")
 
@@ -42,28 +31,6 @@ def rig(monkeypatch: pytest.MonkeyPatch) -> Rig:
     rig = Rig(monkeypatch)
     rig.open()
     return rig
-
-
-def new() -> Preparation:
-    return Preparation(Flush(), Tally())
-
-
-def prepare(rig: Rig, *bursts: Decoded | Lost) -> Preparation:
-    """One flush of these."""
-    to = new()
-    rig.preparer.meet(to, [item for item in bursts if isinstance(item, Decoded)])
-    for item in bursts:
-        rig.preparer.add(to, rig.sides[0].lane, item)
-    return to
-
-
-def receive(rig: Rig, *frames: str | Control, after: float = 1.0) -> Decoded:
-    rig.time.run(after)
-    return rig.sides[0].append(*frames)
-
-
-def at(decoded: Decoded) -> datetime:
-    return moment(decoded.received_at)
 
 
 def block(to: Preparation, table: str = "trades") -> bytes:
@@ -250,106 +217,6 @@ def test_a_lost_range_before_anything_was_read_is_dated_now(rig: Rig) -> None:
     """After a start there is no burst to date it by: an event of 1970 would help nobody."""
     to = prepare(rig, Lost(0, 3, "missing"))
     assert to.flush.statements[0][1][0][0] == moment(rig.time.now_us())
-
-
-# --- control records -------------------------------------------------------------------------------------------------
-
-WHERE = "wss://one.example/ws"
-T, F = "AT", FEED  # AT: when the burst was received
-STATEMENTS: dict[str, tuple[Control, list[tuple[str, tuple[object, ...]]]]] = {
-    "opened": (
-        Opened(WHERE),
-        [
-            ("abandon_connections", (T, F)),
-            ("end_feed_subscriptions", (T, SOURCE, F)),
-            ("open_connection", (SOURCE, F, WHERE, T)),
-        ],
-    ),
-    "closed by the venue": (
-        Closed("close", "4004", "no data\0", WHERE, 1, 99, 1.5),
-        [
-            ("close_connection", (T, "close", "4004", 99, 1.5, SOURCE, F)),
-            ("end_feed_subscriptions", (T, SOURCE, F)),
-            ("insert_event", (T, SOURCE, F, "4004", "retry", "no data\ufffd")),
-        ],
-    ),
-    "lost without a code": (
-        Closed("eof", None, "gone"),
-        [
-            ("close_connection", (T, "eof", None, 0, None, SOURCE, F)),
-            ("end_feed_subscriptions", (T, SOURCE, F)),
-            ("insert_event", (T, SOURCE, F, "eof", "retry", "gone")),
-        ],
-    ),
-    "closed by us": (
-        Closed("shutdown"),
-        [
-            ("close_connection", (T, "shutdown", None, 0, None, SOURCE, F)),
-            ("end_feed_subscriptions", (T, SOURCE, F)),
-        ],
-    ),
-    "not connected": (
-        Failed("dns", WHERE, "no such host"),
-        [("insert_event", (T, SOURCE, F, "dns", "retry", "no such host"))],
-    ),
-    "refused": (
-        Failed("handshake", WHERE, "forbidden", "403"),
-        [("insert_event", (T, SOURCE, F, "403", "retry", "forbidden"))],
-    ),
-    "subscribed": (
-        Subscribed((("trades", "A"), ("books", "A"))),
-        [
-            ("open_subscription", (SOURCE, F, "trades", "A", T)),
-            ("open_subscription", (SOURCE, F, "books", "A", T)),
-        ],
-    ),
-    "accepted": (Acknowledged("trades", "A"), [("set_subscription", ("accepted", SOURCE, "trades", "A"))]),
-    "rejected": (Rejected("trades", "A", "60018"), [("end_subscription", ("rejected", T, SOURCE, "trades", "A"))]),
-    "ended": (Ended("trades", "A"), [("end_subscription", ("ended", T, SOURCE, "trades", "A"))]),
-    "shed": (
-        Shed(12),
-        [("insert_event", (T, SOURCE, F, "spool", "shed", "12 frames were shed: the spool had no room"))],
-    ),
-    "alive": (Alive(), []),
-}
-
-
-@pytest.mark.parametrize(("record", "expected"), STATEMENTS.values(), ids=STATEMENTS)
-def test_control_records_become_statements(
-    rig: Rig, record: Control, expected: list[tuple[str, tuple[object, ...]]]
-) -> None:
-    """What a feed says of itself becomes rows of connections, subscriptions and venue_events, in the order in which
-    they must be written."""
-    burst = receive(rig, record)
-    to = prepare(rig, burst)
-    said = [(name, row) for name, rows in to.flush.statements for row in rows]
-    assert said == [(name, tuple(at(burst) if p is T else p for p in row)) for name, row in expected]
-
-
-def test_every_kind_of_control_record_has_its_statements() -> None:
-    """The table above leaves no kind out."""
-    assert {type(record) for record, _ in STATEMENTS.values()} == set(Control.__args__)
-
-
-def test_statements_keep_their_order_and_neighbours_travel_together(rig: Rig) -> None:
-    """A connection's life is written in order; equal statements in a row are one."""
-    bursts = [
-        receive(rig, Opened(WHERE)),
-        receive(rig, Subscribed((("trades", "A"),))),
-        receive(rig, Subscribed((("books", "A"),))),
-        receive(rig, Acknowledged("trades", "A")),
-        receive(rig, Closed("shutdown")),
-    ]
-    to = prepare(rig, *bursts)
-    assert [(name, len(rows)) for name, rows in to.flush.statements] == [
-        ("abandon_connections", 1),
-        ("end_feed_subscriptions", 1),
-        ("open_connection", 1),
-        ("open_subscription", 2),
-        ("set_subscription", 1),
-        ("close_connection", 1),
-        ("end_feed_subscriptions", 1),
-    ]
 
 
 # --- what a venue said, and what could not be read -------------------------------------------------------------------
