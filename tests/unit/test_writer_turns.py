@@ -191,6 +191,7 @@ def test_at_the_end_everything_is_committed_and_checkpointed(rig: Rig) -> None:
     """A stop takes what the queue holds and what the spools still have, and leaves nothing to read again."""
     sides = backlog(rig, 2, 3)
     writer = live(rig)
+    turn_until(writer, lambda: len(rig.store.numbers()) == 6)
     sides[0].trades(3, symbol="0")
     writer.stop(9)
     writer.run()
