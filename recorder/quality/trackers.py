@@ -239,6 +239,7 @@ class Numbered(Tracker):
         hit = next((m for m in self.ranges if m.first <= last and first <= m.last), None)
         if hit is not None:
             self._fill(hit, first, last, time, found)
+            found.proof = False
         elif time > self.time + RESET_AFTER:
             found.holes += [self.report(m, received_at) for m in self.pending]
             hole = self._unknown("reset", time, received_at)

@@ -91,6 +91,7 @@ class Preparation:
         self.flush = flush
         self.tally = tally
         self.bytes = 0
+        self.met = False  # a stream came that no checkpoint knows: what it still waits for would be forgotten
 
     def say(self, query: str, *params: Any) -> None:
         """Add a row to a statement; equal neighbours are sent together."""
@@ -224,6 +225,7 @@ class Preparer:
             first = min(time for number, time in found if number == mine)
             to.say("insert_stream", stream.source, stream.channel, stream.symbol, moment(first))
         self._met.add(stream)
+        to.met = True
 
     def add(self, to: Preparation, lane: Lane, item: Decoded | Lost) -> None:
         """Put a burst into the flush, or the fact that one is lost."""

@@ -81,8 +81,11 @@ DELETE FROM positions WHERE recorder_id = %s::uuid AND feed = %s AND run = %s AN
 SELECT feed, run, next, state, stale FROM checkpoints WHERE recorder_id = %s::uuid ORDER BY feed;
 
 -- name: upsert_checkpoint
--- Continuity's state at a position: recorder_id, feed, run, next, state.
-INSERT INTO checkpoints (recorder_id, feed, run, next, state, stale) VALUES (%s::uuid, %s, %s, %s, %s, false)
+-- Continuity's state at the position that the feed has (in a restored database another): id, feed, run, next, state.
+INSERT INTO checkpoints (recorder_id, feed, run, next, state, stale)
+SELECT recorder_id, feed, run, next, v.state, false
+FROM (VALUES (%s::uuid, %s::text, %s::text, %s::bigint, %s::bytea)) AS v (recorder_id, feed, run, next, state)
+JOIN positions p USING (recorder_id, feed, run, next)
 ON CONFLICT (recorder_id, feed) DO UPDATE
 SET run = excluded.run, next = excluded.next, state = excluded.state, stale = false;
 

@@ -42,7 +42,7 @@ class Resume:
         self._preparer.forget()
         self._preparer.know({Stream(*row) for row in self._sink.rows("streams", ())})
         checkpoints = {row[0]: row for row in self._sink.rows("checkpoints", (self._sink.recorder_id,))}
-        for lane in lanes:
+        for lane in sorted(lanes, key=lambda lane: lane.state is not None):  # a stream's former feed before its present
             if lane.feed in starts and lane.feed in positions:
                 self._place(lane, positions[lane.feed], starts[lane.feed], checkpoints.get(lane.feed))
 

@@ -144,8 +144,8 @@ class Writer(threading.Thread):
         return self._resumed
 
     def _take(self, wait: float) -> list[Work]:
-        """Items in order, until the oldest is `flush_age` old or enough rows wait. Items that are not their lane's
-        next are let go: the spool holds them."""
+        """Items in order, until the oldest is `flush_age` old or enough rows wait; with no time to `wait`, because a
+        feed is behind, what is there. Items that are not their lane's next are let go: the spool holds them."""
         taken: list[Work] = []
         rows = size = 0
         until = time.monotonic() + wait
@@ -155,7 +155,7 @@ class Writer(threading.Thread):
                 break
             lane = self.lanes[decoded.feed]
             if self._fits(lane, decoded):
-                if not taken:
+                if not taken and wait:
                     age = max(0.0, (now_us() - decoded.received_at) / 1e6)
                     until = time.monotonic() + max(0.0, self._limits.flush_age - age)
                 taken.append((lane, decoded))
@@ -285,9 +285,10 @@ class Writer(threading.Thread):
     # --- checkpoints -----------------------------------------------------------------------------------------------
 
     def _checkpoint(self, to: Preparation) -> None:
-        """Every CHECKPOINT_SECONDS the state of continuity goes along, in the same transaction as the position."""
+        """Every CHECKPOINT_SECONDS, and with a stream's first record, the state of continuity goes along, in the same
+        transaction as the position."""
         now = time.monotonic()
-        if now >= self._checkpoint_at:
+        if to.met or now >= self._checkpoint_at:
             self._checkpoint_at = now + CHECKPOINT_SECONDS
             for lane in self.lanes.values():
                 if lane.position is not None and lane.checkpointed != (lane.run, lane.next):

@@ -67,6 +67,15 @@ def test_a_move_into_the_next_run_keeps_the_watermark(own: Own, database: str) -
     assert watermark == datetime.fromtimestamp(START / 1e6, UTC)
 
 
+def test_a_checkpoint_stands_only_at_the_position(own: Own, database: str) -> None:
+    """One for another position (the database was put back meanwhile) is not written; the right one replaces it."""
+    one = own()
+    one.commit(trades(0, 10))
+    for n, state in ((9, b"older"), (10, b"first"), (11, b"future"), (10, b"right")):
+        one.commit(Flush(statements=[("upsert_checkpoint", [(RECORDER, FEED, RUN, n, state)])]))
+    assert ask(database, "SELECT next, state, stale FROM checkpoints") == [(10, b"right", False)]
+
+
 def test_the_same_flush_again_is_found_committed(own: Own, database: str) -> None:
     """A flush whose end is where the position stands is done: nothing is stored twice."""
     one = own()

@@ -140,6 +140,16 @@ def test_an_old_duplicate_does_not_close_the_break() -> None:
     assert spans(judge.control(Alive(), after=GRACE).holes) == [("disconnect", 3, 4, 2)]
 
 
+def test_a_late_record_does_not_close_the_break() -> None:
+    """What fills an older range proves nothing about the time since the last record: the jump is still the break's."""
+    judge = Judge(Kind.NUMBERED)
+    judge.see((1, 1, 100), (3, 3, 300))
+    judge.control(Closed("eof"))
+    judge.see((2, 2, 200))
+    judge.see((6, 6, 600))
+    assert spans(judge.control(Alive(), after=GRACE).holes) == [("disconnect", 4, 5, 2)]
+
+
 def test_a_renumbering_is_a_reset_and_loses_no_record() -> None:
     """Ids that start lower, much later, are new records: stored, with one gap of unknown size."""
     judge = Judge(Kind.NUMBERED)

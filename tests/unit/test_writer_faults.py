@@ -20,7 +20,7 @@ from tests.unit.writerrig import Stage
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """No pauses between tries."""
     monkeypatch.setattr("recorder.store.writer.random.uniform", lambda low, high: 0.0)
-    monkeypatch.setattr("recorder.store.writer.IDLE", 0.0)
+    monkeypatch.setattr("recorder.store.writer.IDLE", 0.001)
 
 
 def test_a_flush_given_up_at_stop_is_not_skipped() -> None:
@@ -187,3 +187,58 @@ def test_a_database_that_stands_still_is_no_stuck_writer() -> None:
     stage.settle()
     stage.monotonic += 31.0
     assert (missed, set(stage.beats.stale(30.0))) == ([set()], {"writer"})
+
+
+def test_a_checkpoint_from_the_future_is_not_believed() -> None:
+    """The database was put back just before a stop, whose checkpoint knows more than the database: what the spool
+    gives again is stored again, and is no duplicate of anything."""
+    stage = Stage()
+    stage.trades(1)
+    stage.settle()
+    older = copy.deepcopy((stage.bank.held, stage.bank.stored, stage.bank.states))
+    stage.trades(2)
+    stage.trades(3)
+    stage.settle()
+    stage.bank.held, stage.bank.stored, stage.bank.states = older
+    stage.writer.stop(5.0)
+    stage.writer.run()
+    stage.restart(clean=True)
+    stage.trades(4)
+    stage.settle()
+    assert stage.bank.ids() == [1, 2, 3, 4]
+
+
+@pytest.mark.timeout(20)
+def test_a_backlog_does_not_wait_for_live_flushes_to_grow_old() -> None:
+    """While a feed is behind, what the queue holds is committed at once: a slice a `flush_age` would never drain."""
+    stage = Stage()
+    stage.limits = Database(flush_age=60.0)
+    stage.restart()
+    stage.settle()
+    stage.now = now_us()
+    stage.trades(1, after=0)
+    stage.state.fall_behind()
+    stage.trades(2, after=0)
+    stage.writer.turn()
+    assert stage.bank.ids() == [1, 2]
+
+
+def test_a_new_stream_stands_in_a_checkpoint_from_its_first_flush_on() -> None:
+    """The recorder goes on from what the database holds, and is killed within the grace: the hole is not forgotten."""
+    stage = Stage()
+    stage.trades(1)
+    stage.settle()
+    stage.bank.held.clear()  # a new data directory: neither position nor checkpoint is its own
+    stage.bank.states.clear()
+    stage.spool.close()
+    stage.feed = "f/1"
+    stage.restart()
+    stage.note(Alive())
+    stage.settle()
+    stage.trades(4)
+    stage.settle()
+    stage.restart()
+    stage.trades(5, after=2 * GRACE)
+    stage.note(Alive(), after=2 * GRACE)
+    stage.settle()
+    assert (stage.bank.ids(), stage.bank.holes()) == ([1, 4, 5], [("recorder_down", 2, 3, 2)])

@@ -100,7 +100,9 @@ class Bank(Sink):
         elif name == "delete_gap":
             self.gaps = [gap for gap in self.gaps if (*gap[:3], *gap[5:7]) != params]
         elif name == "upsert_checkpoint":
-            self.states[params[1]] = (params[1], params[2], params[3], params[4], False)
+            at = self.held[params[1]]
+            if (at.run, at.next) == params[2:4]:
+                self.states[params[1]] = (params[1], params[2], params[3], params[4], False)
         elif name == "insert_stream":
             self.known.add(params[:3])
 
