@@ -100,8 +100,8 @@ class Bank(Sink):
         elif name == "delete_gap":
             self.gaps = [gap for gap in self.gaps if (*gap[:3], *gap[5:7]) != params]
         elif name == "upsert_checkpoint":
-            at = self.held[params[1]]
-            if (at.run, at.next) == params[2:4]:
+            at = self.held.get(params[1])
+            if at is not None and (at.run, at.next) == params[2:4]:
                 self.states[params[1]] = (params[1], params[2], params[3], params[4], False)
         elif name == "insert_stream":
             self.known.add(params[:3])
