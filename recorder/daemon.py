@@ -130,6 +130,7 @@ class Daemon:
             position_run=lane.position.run if lane.position is not None else None,
             position=lane.position.next if lane.position is not None else None,
             lag_seconds=0.0 if at is None else (now_us() - at) / 1e6,
+            last_message_age_seconds=feed.message_age() if feed is not None else None,
             queued_bytes=lane.state.queued_bytes if lane.state is not None else 0,
             spool_bytes=lane.reader.size(),
             endpoint=feed.endpoint if feed is not None else "",

@@ -118,6 +118,11 @@ class Feed(threading.Thread):
         finally:
             self._parts.beats.forget(self.name)
 
+    def message_age(self) -> float | None:
+        """Seconds since the last data message; None before the first."""
+        seen = list(self.last_data.values())
+        return self._clock.monotonic() - max(seen) if seen else None
+
     def stop(self) -> None:
         """Take leave of the venue and end; within a second, even in the middle of connecting."""
         self._stop_event.set()
