@@ -31,7 +31,7 @@ from recorder.store.lane import Lane
 from recorder.store.retention import retain
 from recorder.store.sink import Sink
 
-STOP_SECONDS = 9.0  # the promise is 10 s from SIGTERM to exit
+STOP_SECONDS = 7.0  # the promise is 10 s from SIGTERM to exit, a local database's end included
 LOOK_SECONDS = 0.2
 STUCK_SECONDS = 30.0  # a thread that has not turned its loop for so long is stuck
 RETAIN_MINUTES = 10

@@ -21,6 +21,7 @@ from recorder.store.local import LocalServer
 from recorder.store.migrate import Options, State, migrate_url, schema_version
 
 LOOK_SECONDS = 5.0
+STOP_SECONDS = 2.0  # of the ten that a recorder has to end in
 
 
 class Ground(Protocol):
@@ -89,7 +90,7 @@ class Local:
         self._server = LocalServer(directory, scram=True, say=self._say, sleep=self._sleep)
         self._ready: str | None = None
         self._ending = False
-        self._thread = threading.Thread(target=self._run, name="local-database")
+        self._thread = threading.Thread(target=self._run, name="local-database", daemon=True)
 
     def url(self) -> str:
         """Its URL as soon as it answers."""
@@ -107,9 +108,9 @@ class Local:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop it, if we started it."""
+        """Stop it, if we started it. What takes longer than STOP_SECONDS is left to itself: the server was told."""
         self._stopping.set()
-        self._thread.join()
+        self._thread.join(STOP_SECONDS)
 
     def _say(self, sentence: str) -> None:
         self._state = sentence
