@@ -130,8 +130,8 @@ def test_the_spool_is_full_before_the_database_is_back(oracle: Oracle, pg_server
     assert oracle.recorder.connected()
     pg_server.start()
     finding = oracle.settle()
-    assert [gap.cause for gap in finding.gaps] == ["shed"]
-    assert finding.gaps[0].last - finding.gaps[0].first > 1000
+    assert {gap.cause for gap in finding.gaps} == {"shed"}
+    assert sum(gap.last - gap.first for gap in finding.gaps) > 1000
 
 
 @pytest.mark.timeout(1500)
