@@ -35,7 +35,7 @@ def test_killed_at_random_moments(oracle: Oracle) -> None:
     kills = 20 if LONG else 4
     for _ in range(kills):
         oracle.start()
-        time.sleep(rng.uniform(0.0, 3.0 if LONG else 2.0))
+        time.sleep(rng.uniform(0.0, 4.5 if LONG else 2.0))
         oracle.recorder.kill()
     oracle.start()
     assert oracle.check(kills).stored > RATE
