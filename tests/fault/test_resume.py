@@ -185,7 +185,7 @@ def restore(server: PgServer, where: Path) -> None:
     server.start()
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(1500)
 def test_a_borrowed_spool_is_not_committed(oracle: Oracle, pg_server: PgServer) -> None:
     """A spool that carries another identity is refused in a sentence; none of its frames is stored."""
     record_without_database(oracle, pg_server)
