@@ -58,7 +58,7 @@ class FeedParts:
 
 
 class Feed(threading.Thread):
-    """`feed` is its name (`okx/public/0`). `connected`, `parked`, `last_data` and `rtt` are for whoever scrapes;
+    """`feed` is its name (`<source>/<line>`). `connected`, `parked`, `last_data` and `rtt` are for whoever scrapes;
     `fault` is what ended the thread when nobody told it to."""
 
     def __init__(

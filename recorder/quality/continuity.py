@@ -6,7 +6,7 @@ react (`Verdict.broken`), and in the writer, to record (holes, duplicates, suspe
 
 How each kind of channel proves that nothing is missing (`recorder.venues.Continuity`):
 numbered  ids run on; a jump is a range of missing ids, reported after GRACE unless late records fill it; an id the
-          stream already holds is a duplicate (OKX pushes the last trade again on every subscription).
+          stream already holds is a duplicate (a venue may push the last trade again on every subscription).
 chained   every record names the one before; anything else breaks the chain: one hole of unknown size, and the
           records are suspect until the next snapshot.
 bars      a break matters only when a bar was skipped, or the bar it interrupted was never seen closed.
