@@ -12,6 +12,7 @@ from recorder.capture.feedstate import FeedState
 from recorder.capture.spoolreader import Lost, RunInfo, SpoolReader
 from recorder.records import Decoded, Header
 from recorder.store.flush import Move, Position
+from recorder.store.verdict import ordinal
 from recorder.venues import Decoder
 
 
@@ -22,12 +23,6 @@ class Start:
     run: str
     next: int
     cause: str = ""
-
-
-def ordinal(run: str) -> int:
-    """The count of a run: `7-3f9c2a1b` → 7."""
-    head = run.partition("-")[0]
-    return int(head) if head.isdigit() else 0
 
 
 def where_to_start(position: Position | None, runs: list[RunInfo]) -> Start:

@@ -72,10 +72,6 @@ SET run = m.new_run, next = m.new_next, watermark = coalesce(m.watermark, p.wate
 FROM moves m JOIN held h USING (feed)
 WHERE p.recorder_id = %s::uuid AND p.feed = m.feed AND p.run = m.run AND p.next = m.next AND p.epoch = m.epoch;
 
--- name: delete_position
--- Forget a feed that is drained: recorder_id, feed, and the position it must still have.
-DELETE FROM positions WHERE recorder_id = %s::uuid AND feed = %s AND run = %s AND next = %s;
-
 -- name: checkpoints
 -- What continuity knew at its last checkpoints: feed, run, next, state, stale.
 SELECT feed, run, next, state, stale FROM checkpoints WHERE recorder_id = %s::uuid ORDER BY feed;
@@ -175,21 +171,12 @@ INSERT INTO gaps (source, channel, symbol, from_time, to_time, from_seq, to_seq,
                   closed_at)
 VALUES (%s, %s, %s, %s::timestamptz, %s::timestamptz, %s, %s, %s, %s, %s, %s::timestamptz, %s::timestamptz);
 
--- name: close_gap
--- A hole that went on has ended: to_time, to_seq, missing, closed_at; source, channel, symbol, cause.
-UPDATE gaps SET to_time = %s::timestamptz, to_seq = %s, missing = %s, closed_at = %s::timestamptz
-WHERE source = %s AND channel = %s AND symbol = %s AND cause = %s AND to_time IS NULL;
-
 -- name: delete_gap
 -- A hole that proves smaller is taken back, the rest is inserted anew: source, channel, symbol, from_seq, to_seq.
 DELETE FROM gaps
 WHERE source = %s AND channel = %s AND symbol = %s
   AND from_seq IS NOT DISTINCT FROM %s::bigint AND to_seq IS NOT DISTINCT FROM %s::bigint
 RETURNING id, from_time, to_time, from_seq, to_seq, missing, cause;
-
--- name: open_gaps
--- Holes of a source that still go on: channel, symbol, from_time, from_seq, cause.
-SELECT channel, symbol, from_time, from_seq, cause FROM gaps WHERE source = %s AND to_time IS NULL;
 
 -- name: open_connection
 -- A connection stands: source, feed, endpoint, opened_at.

@@ -295,7 +295,7 @@ class Writer(threading.Thread):
                     self._preparer.checkpoint(to, lane)
 
     def _checkpoint_all(self) -> None:
-        """At the end, so that the next start has nothing to read again."""
+        """At the end, so that the next start has nothing to read again, and need not wait: this one surely is gone."""
         if not self._resumed or self.database:
             return
         to = Preparation(Flush(), Tally())
@@ -303,8 +303,10 @@ class Writer(threading.Thread):
             settled = lane.position is not None and lane.move() is None and not lane.parked
             if settled and lane.checkpointed != (lane.run, lane.next):
                 self._preparer.checkpoint(to, lane)
-        if to.flush.statements:
+        if not self._fenced:
             try:
-                self._sink.commit(to.flush)
+                if to.flush.statements:
+                    self._sink.commit(to.flush)
+                self._sink.release()
             except (SinkUnavailable, Fenced, PositionMoved) as away:
                 logger.bind(event="writer.checkpoint").warning("no checkpoint at the end: {}", away)

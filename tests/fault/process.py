@@ -133,13 +133,6 @@ class RecorderProcess:
         """Connected, and the database is being written."""
         return bool(self.status().get("ready"))
 
-    def caught_up(self) -> bool:
-        """Everything spooled is in the database."""
-        feeds = self.status().get("feeds", [])
-        return bool(feeds) and all(
-            f["draining"] or (f["position_run"] == f["run"] and f["position"] is not None and f["live"]) for f in feeds
-        )
-
     def rss(self) -> int:
         """Resident bytes."""
         size: int = psutil.Process(self.running.pid).memory_info().rss

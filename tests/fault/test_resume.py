@@ -195,3 +195,12 @@ def test_a_borrowed_spool_is_not_committed(oracle: Oracle, pg_server: PgServer) 
     assert oracle.recorder.wait(20) == 78
     assert "another recorder's spool" in oracle.recorder.tail()
     assert judge(pg_server.url, SYMBOL, oracle.issued()).stored == before
+
+
+@pytest.mark.timeout(120)
+def test_a_clean_stop_lets_another_machine_take_over_at_once(oracle: Oracle, pg_server: PgServer) -> None:
+    """After exit 0 no position names an instance any more: a reboot or a move need not wait for a minute."""
+    record_for(oracle, 1.0)
+    assert oracle.recorder.stop() == 0
+    with psycopg.connect(pg_server.url) as conn:
+        assert conn.execute("SELECT DISTINCT instance FROM positions").fetchall() == [("",)]

@@ -150,6 +150,9 @@ class Store:
         self._call("positions")
         return dict(self.held)
 
+    def release(self) -> None:
+        """The end of this instance; nothing to remember here."""
+
     def take_over(self, starts: dict[str, tuple[str, int]]) -> dict[str, Position]:
         self._call("take_over")
         for feed, (run, n) in starts.items():

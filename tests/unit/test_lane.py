@@ -8,7 +8,8 @@ from recorder.capture.segments import SegmentName
 from recorder.capture.spoolreader import RunInfo
 from recorder.records import Decoded, Header
 from recorder.store.flush import Move, Position
-from recorder.store.lane import Lane, Start, ordinal, where_to_start
+from recorder.store.lane import Lane, Start, where_to_start
+from recorder.store.verdict import ordinal
 from tests.unit.storerig import FEED, Rig, Side, firsts, trade
 
 # --- where to start --------------------------------------------------------------------------------------------------

@@ -59,6 +59,9 @@ class Bank(Sink):
     def positions(self) -> dict[str, Position]:
         return dict(self.held)
 
+    def release(self) -> None:
+        """The end of this instance; nothing to remember here."""
+
     def take_over(self, starts: dict[str, tuple[str, int]]) -> dict[str, Position]:
         for feed, (run, n) in starts.items():
             self.held.setdefault(feed, Position(feed, run, n, 0))
