@@ -12,9 +12,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from typing import ClassVar, Generic, TypeVar
+from contextlib import suppress
+from typing import ClassVar, Generic, NamedTuple, TypeVar
 
 import msgspec
 
@@ -43,23 +44,60 @@ from recorder.venues import Channel
 P = TypeVar("P")  # what the venue's JSON decoder makes of a frame
 
 # A data message on its way into a table: frame number, route, the frame itself, and what the venue's typed decoder
-# made of it (None where it needed none). A tuple, for one is made per message.
-Item = tuple[int, Route, bytes, P | None]
-
-
+# made of it.
+Item = tuple[int, Route, bytes, P]
 E = TypeVar("E")  # an element of a message
 
 
-def flatten(items: Sequence[Item[P]], elements: Sequence[Sequence[E]]) -> tuple[list[int], list[Route], list[E]]:
+class Batch(NamedTuple, Generic[P]):
+    """Data messages of one table, column by column: of each the frame number, the route, the frame, and what the
+    venue's typed decoder made of it. Columns, for an object for each message costs more than decoding it."""
+
+    frames: Sequence[int]
+    routes: Sequence[Route]
+    raws: Sequence[bytes]
+    said: Sequence[P]
+
+    @property
+    def table(self) -> str:
+        """Where all of them go."""
+        return self.routes[0].table
+
+    def alone(self) -> Iterator[Batch[P]]:
+        """Each message by itself."""
+        return (Batch((f,), (route,), (raw,), (said,)) for f, route, raw, said in zip(*self, strict=True))
+
+
+def flatten(batch: Batch[P], elements: Sequence[Sequence[E]]) -> tuple[Sequence[int], Sequence[Route], list[E]]:
     """Frame, route and element of every element of every message; almost always there is one in each."""
     if {1}.issuperset(map(len, elements)):
-        return [frame for frame, _, _, _ in items], [route for _, route, _, _ in items], [each for (each,) in elements]
-    pairs = [(item, each) for item, some in zip(items, elements, strict=True) for each in some]
-    return [item[0] for item, _ in pairs], [item[1] for item, _ in pairs], [each for _, each in pairs]
+        return batch.frames, batch.routes, [each for (each,) in elements]
+    rows = [
+        (frame, route, each)
+        for frame, route, some in zip(batch.frames, batch.routes, elements, strict=True)
+        for each in some
+    ]
+    return [frame for frame, _, _ in rows], [route for _, route, _ in rows], [each for _, _, each in rows]
+
+
+def by_start(first: int, raws: Sequence[bytes], past: int) -> list[tuple[bytes, Sequence[int], Sequence[bytes]]]:
+    """Frames sorted by how they begin, up to the first quotation mark behind `past` bytes: beginning, numbers, frames.
+    Mostly all begin alike. Raises ValueError where one holds no such mark."""
+    start = raws[0][: raws[0].index(b'"', past) + 1]
+    if False not in [raw.startswith(start) for raw in raws]:
+        return [(start, range(first, first + len(raws)), raws)]
+    groups: dict[bytes, list[int]] = {}
+    for n, raw in enumerate(raws):
+        groups.setdefault(raw[: raw.index(b'"', past) + 1], []).append(n)
+    return [(start, [first + n for n in of], [raws[n] for n in of]) for start, of in groups.items()]
+
+
+_ORIGINS = {Kind.REST: "rest"}
 
 
 class BaseDecoder(ABC, Generic[P]):
-    """Sorts the frames of a burst by table and writes each table in one go. A venue reads one frame at a time."""
+    """Sorts the frames of a burst by table and writes each table in one go. A venue reads the usual messages of a
+    burst together, and one frame at a time where one of them is anything else."""
 
     # Fields that a message is known to carry, by table; others are drift. Looked for in the last message of a burst
     # and table only, because looking costs as much as decoding.
@@ -71,7 +109,12 @@ class BaseDecoder(ABC, Generic[P]):
         self._streams = streams
         self._channel = channel
         self._stamps = Stamps()
-        self.routes: dict[tuple[str, str], Route] = {}
+        self.routes: dict[str, dict[str, Route]] = {}  # channel -> symbol -> route
+
+    def glance(self, first: int, raws: Sequence[bytes]) -> list[Batch[P]]:
+        """All messages of a burst, if each is a usual data message of a stream seen before; `first` numbers them.
+        Raises anything of TROUBLE where one is not: then `read` takes them one by one."""
+        raise Bad("wrong_type")
 
     @abstractmethod
     def read(self, frame: int, raw: bytes, out: Decoded) -> Item[P] | None:
@@ -83,18 +126,18 @@ class BaseDecoder(ABC, Generic[P]):
         """The same for a REST answer in the form of `rest_frame`."""
 
     @abstractmethod
-    def write(self, lines: Lines, items: Sequence[Item[P]]) -> Rows:
+    def write(self, lines: Lines, batch: Batch[P]) -> Rows:
         """The lines of data messages of one table. Must not touch anything else: it may be tried more than once."""
 
     def route(self, channel: str, symbol: str) -> Route:
         """Where the records of a stream go. A channel that the venue does not know goes into `messages`."""
-        found = self.routes.get((channel, symbol))
+        found = self.routes.get(channel, {}).get(symbol)
         if found is None:
             known = self._channel(channel)
             stream = Stream(self._header.source, channel, symbol)
             interval = self.intervals.get(channel, "")
             found = make_route(stream, known.table if known else "messages", self._streams, interval)
-            self.routes[channel, symbol] = found
+            self.routes.setdefault(channel, {})[symbol] = found
         return found
 
     def decode(self, burst: Burst) -> Decoded:
@@ -103,7 +146,19 @@ class BaseDecoder(ABC, Generic[P]):
         if burst.kind is Kind.CONTROL:
             _controls(burst, out)
             return out
-        read = self.read_answer if burst.kind is Kind.REST else self.read
+        for batch in self._read_all(burst, out):
+            self._put(batch, out, _ORIGINS.get(burst.kind, "stream"))
+            if burst.kind is not Kind.REST:
+                self._count(batch, out)
+        out.poison.sort(key=lambda poison: poison.frame)
+        return out
+
+    def _read_all(self, burst: Burst, out: Decoded) -> list[Batch[P]]:
+        read = self.read_answer
+        if burst.kind is not Kind.REST:
+            with suppress(*TROUBLE):
+                return self.glance(burst.first, burst.frames)
+            read = self.read
         tables: dict[str, list[Item[P]]] = {}
         for frame, raw in enumerate(burst.frames, burst.first):
             try:
@@ -112,46 +167,34 @@ class BaseDecoder(ABC, Generic[P]):
                 _poison(frame, raw, trouble, out)
                 continue
             if item is not None:
-                items = tables.get(item[1].table)
-                if items is None:
-                    items = tables[item[1].table] = []
-                items.append(item)
-        for table, items in tables.items():
-            self._put(table, items, out)
-            if burst.kind is not Kind.REST:
-                self._count(table, items, out)
-        out.poison.sort(key=lambda poison: poison.frame)
-        return out
+                tables.setdefault(item[1].table, []).append(item)
+        return [Batch(*zip(*items, strict=True)) for items in tables.values()]
 
-    def _put(self, table: str, items: Sequence[Item[P]], out: Decoded) -> None:
-        """The rows of all items into `out`: in one go where everything is as usual, else one by one."""
+    def _put(self, batch: Batch[P], out: Decoded, origin: str) -> None:
+        """The rows of all messages into `out`: in one go where everything is as usual, else one by one."""
         try:
-            rows = self._rows(table, items, out, checked=False)
+            rows = self.write(Lines(batch.table, out.received_at, self._stamps, False, origin), batch)
         except TROUBLE:
-            rows = join_rows([self._alone(table, item, out) for item in items])
+            rows = join_rows([self._alone(one, out, origin) for one in batch.alone()])
         if rows.count:
-            out.tables[table] = rows
+            before = out.tables.get(batch.table)
+            out.tables[batch.table] = join_rows((before, rows)) if before else rows
 
-    def _count(self, table: str, items: Sequence[Item[P]], out: Decoded) -> None:
+    def _count(self, batch: Batch[P], out: Decoded) -> None:
         """Messages of the stream by channel, and whether the last one has new fields."""
-        for channel, count in Counter([route.channel for _, route, _, _ in items]).items():
+        for channel, count in Counter([route.channel for route in batch.routes]).items():
             out.messages[channel] = out.messages.get(channel, 0) + count
-        _, route, raw, _ = items[-1]
-        if table in self.known and _fields(raw) - self.known[table]:
-            count_drift(route.channel, out)
+        if batch.table in self.known and _fields(batch.raws[-1]) - self.known[batch.table]:
+            count_drift(batch.routes[-1].channel, out)
 
-    def _rows(self, table: str, items: Sequence[Item[P]], out: Decoded, *, checked: bool) -> Rows:
-        return self.write(Lines(table, out.received_at, self._stamps, checked), items)
-
-    def _alone(self, table: str, item: Item[P], out: Decoded) -> Rows:
-        try:
-            return self._rows(table, (item,), out, checked=False)
-        except TROUBLE:
-            pass
-        try:
-            return self._rows(table, (item,), out, checked=True)
-        except TROUBLE as trouble:
-            _poison(item[0], item[2], trouble, out)
+    def _alone(self, one: Batch[P], out: Decoded, origin: str) -> Rows:
+        """A message by itself: once more the same way, then value by value."""
+        for checked in (False, True):
+            try:
+                return self.write(Lines(one.table, out.received_at, self._stamps, checked, origin), one)
+            except TROUBLE as trouble:
+                if checked:
+                    _poison(one.frames[0], one.raws[0], trouble, out)
         return Rows(b"", [], [], [], [], [])
 
 

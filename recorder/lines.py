@@ -8,7 +8,7 @@ Columns come as sent. Unless `checked`, they are proven together by a few scans;
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -40,6 +40,7 @@ BARS = {
 }
 _LONGEST = {"1mo": 31 * DAY_US, "3mo": 92 * DAY_US, "1y": 366 * DAY_US}
 
+_FAR = 3660 * DAY_US  # the farthest that a venue may announce something
 _SIDES = {"buy": "buy", "sell": "sell"}
 _COUNTS = {"": 1} | {str(n): n for n in range(1, 1000)}
 _CLOSED = {"1": "t", "0": "f"}
@@ -74,6 +75,11 @@ class At(NamedTuple):
     routes: Sequence[Route]
     milliseconds: Sequence[str]
 
+    @classmethod
+    def of(cls, rows: Iterable[tuple[int, Route, str]]) -> At:
+        """Of single records."""
+        return cls(*(zip(*rows, strict=True) if (rows := list(rows)) else ((), (), ())))
+
 
 Ids = Sequence[int | None]
 Times = list[tuple[str, int]]
@@ -82,10 +88,11 @@ Times = list[tuple[str, int]]
 class Lines:
     """Lines of one table. Each method takes all records of a burst at once."""
 
-    __slots__ = ("_received", "_received_at", "_stamps", "checked", "table")
+    __slots__ = ("_origin", "_received", "_received_at", "_stamps", "checked", "table")
 
-    def __init__(self, table: str, received_at: int, stamps: Stamps, checked: bool) -> None:
+    def __init__(self, table: str, received_at: int, stamps: Stamps, checked: bool, origin: str = "stream") -> None:
         self.table = table
+        self._origin = origin
         self.checked = checked
         self._stamps = stamps
         self._received_at = received_at
@@ -109,7 +116,7 @@ class Lines:
         sides = [_SIDES.get(side, NULL) for side in sides]
         own = [NULL if seq is None else str(seq) for seq in seqs]
         counts = [count or NULL for count in counts] if "" in counts else counts
-        return self._rows(at, whens, (prices, sizes, sides, ids, counts, own), "\t\\N\tstream", first, last)
+        return self._rows(at, whens, (prices, sizes, sides, ids, counts, own), f"\t\\N\t{self._origin}", first, last)
 
     def quotes(self, at: At, numbers: Sequence[Sequence[str]], seqs: Ids) -> Rows:
         """`numbers`: bid prices, bid sizes, ask prices, ask sizes."""
@@ -117,12 +124,31 @@ class Lines:
         tails = [NULL if seq is None else str(seq) for seq in seqs]
         return self._rows(at, whens, (*values, tails))
 
-    def tickers(self, at: At, numbers: Sequence[Sequence[str]]) -> Rows:
-        """`numbers`: the table's own columns, all of them."""
+    def numeric(self, at: At, numbers: Sequence[Sequence[str]]) -> Rows:
+        """`numbers`: the table's own columns, all of them. A record without a single one is none."""
         if not all(map(any, zip(*numbers, strict=True))):
             raise Bad("missing_field")
         whens, values = self._when(at), self._numbers(numbers)
         return self._rows(at, whens, values)
+
+    def reference_prices(self, at: At, kinds: Sequence[str], prices: Sequence[str]) -> Rows:
+        """`kinds` are ours."""
+        whens, values = self._when(at), self._numbers((prices,))
+        return self._rows(at, whens, (kinds, *values))
+
+    def funding_rates(self, at: At, rates: Sequence[Sequence[str]], times: Sequence[Sequence[str]]) -> Rows:
+        """`rates`: this one, the next one. `times`: when each is due, milliseconds."""
+        whens, values = self._when(at), self._numbers(rates, needed=1)
+        due = [[self._due(ms) for ms in column] for column in times]
+        return self._rows(at, whens, (*values, *due))
+
+    def liquidations(
+        self, at: At, sides: Sequence[str], positions: Sequence[str], numbers: Sequence[Sequence[str]]
+    ) -> Rows:
+        """`positions`: the side that was held. `numbers`: prices, sizes."""
+        whens, values = self._when(at), self._numbers(numbers, needed=2)
+        held = [name(each) or NULL for each in positions]
+        return self._rows(at, whens, ([_SIDES.get(side, NULL) for side in sides], held, *values))
 
     def candles(self, at: At, numbers: Sequence[Sequence[str]], closed: Sequence[str]) -> Rows:
         """`numbers`: open, high, low, close, volume, turnover. `closed`: "1", "0", or nothing."""
@@ -130,11 +156,9 @@ class Lines:
         flags = [_CLOSED.get(each, NULL) for each in closed]
         intervals = [route.interval for route in at.routes]
         bars, ends = [route.bar for route in at.routes], [int(flag == "t") for flag in flags]
-        return self._rows(at, whens, (intervals, *values, flags), "\tstream", bars, ends)
+        return self._rows(at, whens, (intervals, *values, flags), f"\t{self._origin}", bars, ends)
 
-    def books(
-        self, at: At, kinds: Sequence[str], sides: Sequence[tuple[bytes, bytes]], seqs: Ids, prevs: Ids, origin: str
-    ) -> Rows:
+    def books(self, at: At, kinds: Sequence[str], sides: Sequence[tuple[bytes, bytes]], seqs: Ids, prevs: Ids) -> Rows:
         """`sides`: bids and asks, JSON as sent. Snapshots have their best prices first. A record is verified if it
         names itself and the one before."""
         whens = self._when(at)
@@ -142,7 +166,7 @@ class Lines:
         literals = [make(kind, bids, asks) for kind, (bids, asks) in zip(kinds, sides, strict=True)]
         proofs = ["unverifiable" if None in pair else "verified" for pair in zip(seqs, prevs, strict=True)]
         numbers = [[NULL if each is None else str(each) for each in column] for column in (seqs, prevs)]
-        return self._rows(at, whens, (kinds, *numbers, literals, proofs), f"\t{origin}", prevs, seqs)
+        return self._rows(at, whens, (kinds, *numbers, literals, proofs), f"\t{self._origin}", prevs, seqs)
 
     def messages(self, at: At, elements: Sequence[bytes]) -> Rows:
         """`elements`: JSON as sent."""
@@ -161,6 +185,10 @@ class Lines:
             if max(late) > received_at:
                 raise Bad("absurd_time")
         return whens
+
+    def _due(self, ms: str) -> str:
+        """A time that may lie ahead."""
+        return stamp(moment(ms, self._received_at, _FAR)) if ms else NULL
 
     def _numbers(self, columns: Sequence[Sequence[str]], needed: int = 0) -> list[Sequence[str]]:
         """Proven numbers, NULL for nothing. Without the first `needed` of them a record is none."""

@@ -37,7 +37,56 @@ def _okx(raw: bytes, received_at: int) -> Rows:
     message = json.loads(raw, parse_float=Decimal)
     if not isinstance(message, dict) or "arg" not in message or "event" in message:
         return []
-    return [_okx_row(message, element, received_at) for element in message["data"]]
+    rows = [row for element in message["data"] for row in _okx_derivatives(message["arg"], element, received_at)]
+    return rows or [_okx_row(message, element, received_at) for element in message["data"]]
+
+
+_OKX_PRICES = {
+    "mark-price": (("mark", "markPx"),),
+    "index-tickers": (("index", "idxPx"),),
+    "estimated-price": (("estimated", "settlePx"),),
+    "price-limit": (("limit_up", "buyLmt"), ("limit_down", "sellLmt")),
+}
+
+
+def _okx_derivatives(arg: Row, element: Any, received_at: int) -> Rows:
+    """The channels of derivatives that have a table; of others nothing."""
+    channel = arg["channel"]
+    if not isinstance(element, dict):
+        return []
+    head = {
+        "time": _time(element.get("ts"), received_at),
+        "channel": channel,
+        "symbol": arg.get("instId") or element.get("instId"),
+    }
+    if channel in _OKX_PRICES:
+        return [
+            ("reference_prices", {**head, "kind": kind, "price": _number(element[name])})
+            for kind, name in _OKX_PRICES[channel]
+        ]
+    if channel == "funding-rate":
+        times = {
+            column: _time(element[name], 0) if element.get(name) else None
+            for column, name in (("funding_time", "fundingTime"), ("next_funding_time", "nextFundingTime"))
+        }
+        rates = {"rate": _number(element["fundingRate"]), "next_rate": _number(element.get("nextFundingRate"))}
+        return [("funding_rates", {**head, **rates, **times})]
+    if channel == "open-interest":
+        columns = {"contracts": "oi", "amount": "oiCcy", "value_usd": "oiUsd"}
+        return [("open_interest", {**head, **{c: _number(element.get(name)) for c, name in columns.items()}})]
+    if channel == "liquidation-orders":
+        return [("liquidations", {**head, **_okx_liquidation(order)}) for order in element["details"]]
+    return []
+
+
+def _okx_liquidation(order: Row) -> Row:
+    return {
+        "time": int(order["ts"]) * 1000,
+        "side": order["side"],
+        "position_side": order["posSide"],
+        "price": _number(order["bkPx"]),
+        "size": _number(order["sz"]),
+    }
 
 
 def _okx_row(message: Row, element: Any, received_at: int) -> tuple[str, Row]:
@@ -56,7 +105,7 @@ def _okx_row(message: Row, element: Any, received_at: int) -> tuple[str, Row]:
         return "quotes", {**head, **_okx_quote(element)}
     if channel in ("books", "books5", "books-l2-tbt", "books50-l2-tbt", "books-elp"):
         return "books", {**head, **_okx_book(message, element)}
-    if channel.startswith("candle"):
+    if channel.startswith(("candle", "mark-price-candle", "index-candle")):
         return "candles", {**head, **_okx_candle(channel, element)}
     return "messages", {**head, "payload": element}
 
@@ -123,8 +172,11 @@ def _okx_book(message: Row, book: Row) -> Row:
 
 
 def _okx_candle(channel: str, bar: list[str]) -> Row:
-    length = channel.removeprefix("candle").removesuffix("utc")
+    length = channel.rpartition("candle")[2].removesuffix("utc")
     numbers = [_number(text) for text in bar]
+    if not channel.startswith("candle"):  # of a mark or an index: no volumes, and the sixth is whether it is closed
+        numbers[5:] = [None, None, None]
+        bar = [*bar[:5], "", "", "", bar[5]]
     return {
         "interval": length[:-1] + _OKX_BARS[length[-1]],
         **dict(zip(("open", "high", "low", "close", "volume"), numbers[1:6], strict=True)),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import cache
@@ -101,6 +101,16 @@ class Code:
     meaning: str
     reaction: Reaction
     counts_as_heartbeat_timeout: bool = False
+
+
+def codes(table: Mapping[Reaction, Mapping[str, str]], heartbeat_missed: Collection[str] = ()) -> tuple[Code, ...]:
+    """The codes of a table: by reaction, `code, code, …` with their meaning."""
+    return tuple(
+        Code(code, meaning, reaction, code in heartbeat_missed)
+        for reaction, meanings in table.items()
+        for names, meaning in meanings.items()
+        for code in names.split(", ")
+    )
 
 
 class Decoder(Protocol):

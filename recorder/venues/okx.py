@@ -8,23 +8,25 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Annotated
+from contextlib import suppress
+from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 import msgspec
 
-from recorder.decoding import BaseDecoder, Item, announce, count_drift, flatten, note, parse_rest
-from recorder.guards import TROUBLE, Bad, levels, name
+from recorder import shapes
+from recorder.decoding import BaseDecoder, Batch, Item, announce, by_start, count_drift, flatten, note, parse_rest
+from recorder.guards import TROUBLE, Bad, name
 from recorder.lines import At, Lines, Route
 from recorder.records import Ack, Decoded, Header, Notice, Pong, Reaction, Refusal, Rows, Streams
+from recorder.shapes import WRITE, spelled
 from recorder.subscriptions import BaseVenue, Key
-from recorder.venues import Channel, Code, Continuity, Heartbeat, Limits, Subscription
+from recorder.venues import Channel, Continuity, Heartbeat, Limits, Subscription, codes
 
-_NUMBERED, _CHAINED, _NONE = Continuity.NUMBERED, Continuity.CHAINED, Continuity.NONE
+_NUMBERED, _CHAINED, _BARRED, _NONE = Continuity.NUMBERED, Continuity.CHAINED, Continuity.BARS, Continuity.NONE
 _VIP = "the venue wants a login with VIP tier, which this version does not have"
 _UNTABLED = {
-    "public": "mark-price index-tickers funding-rate open-interest price-limit estimated-price opt-summary "
-    "option-trades instruments liquidation-orders adl-warning status call-auction-details event-contract-markets",
-    "business": "mark-price-candle* index-candle* sprd-public-trades sprd-bbo-tbt sprd-books5 sprd-books-l2-tbt "
+    "public": "opt-summary option-trades instruments adl-warning status call-auction-details event-contract-markets",
+    "business": "sprd-public-trades sprd-bbo-tbt sprd-books5 sprd-books-l2-tbt "
     "sprd-tickers sprd-candle* block-tickers public-block-trades public-struc-block-trades economic-calendar",
 }
 _CHANNELS = (
@@ -37,13 +39,25 @@ _CHANNELS = (
     Channel("books-elp", "books", _CHAINED, "public", "orders of enhanced liquidity providers only"),
     Channel("books5", "books", _NONE, "public", "5 levels in full, every 100 ms"),
     Channel("bbo-tbt", "quotes", _NONE, "public", "best bid and offer, every 10 ms"),
-    Channel("candle*", "candles", Continuity.BARS, "business", "candle1s … candle3M; from 6H on also candle6Hutc"),
+    Channel("candle*", "candles", _BARRED, "business", "candle1s … candle3M; from 6H on also candle6Hutc"),
+    Channel("mark-price-candle*", "candles", _BARRED, "business", "without volumes"),
+    Channel("index-candle*", "candles", _BARRED, "business", "without volumes"),
+    Channel("mark-price", "reference_prices", _NONE, "public"),
+    Channel("index-tickers", "reference_prices", _NONE, "public", "of an index, such as BTC-USDT"),
+    Channel("estimated-price", "reference_prices", _NONE, "public", "in the hour before delivery or settlement"),
+    Channel("price-limit", "reference_prices", _NONE, "public", "two rows; no price: the limit is off"),
+    Channel("funding-rate", "funding_rates", _NONE, "public"),
+    Channel("open-interest", "open_interest", _NONE, "public"),
+    Channel("liquidation-orders", "liquidations", _NONE, "public", "of a whole type; not complete, not in order"),
     *(Channel(each, "messages", _NONE, path) for path, names in _UNTABLED.items() for each in names.split()),
 )
 _LONG = "6H 12H 1D 2D 3D 5D 1W 1M 3M "  # without "utc" they open at midnight of UTC+8
 _BARS = f"1s 1m 3m 5m 15m 30m 1H 2H 4H {_LONG}{_LONG.replace(' ', 'utc ')}".split()
-_INTERVALS = {f"candle{bar}": bar.removesuffix("utc").replace("M", "mo").lower() for bar in _BARS}
-_FAMILIES = {f"{kind}{candle}" for kind in ("", "mark-price-", "index-", "sprd-") for candle in _INTERVALS}
+_INTERVALS = {
+    f"{kind}candle{bar}": bar.removesuffix("utc").replace("M", "mo").lower()
+    for kind in ("", "mark-price-", "index-", "sprd-")
+    for bar in _BARS
+}
 
 # What a channel is about, where that is no instrument; None: nothing.
 _INSTRUMENT = Key("instId", r"[A-Z0-9]+(-[A-Z0-9_]+)+", "BTC-USDT or BTC-USDT-SWAP")
@@ -56,49 +70,41 @@ _KEYS: dict[str, Key | None] = {
     **dict.fromkeys(("status", "economic-calendar", "public-struc-block-trades"), None),
 }
 
-# Codes in frames have five digits, of close frames four.
 _REACTIONS = {
     Reaction.RETRY: {
-        "60004 60006 63999": "the login failed for a reason that may pass",
-        "4004": "no data in 30 s: no heartbeat reached the venue",
-        "4005": "the venue's send buffer is full: we read too slowly",
-        "4006": "abnormal disconnect",
+        "60004, 60006, 63999": "the login failed for a reason that may pass",
+        "close 4004": "no data in 30 s: no heartbeat reached the venue",
+        "close 4005": "the venue's send buffer is full: we read too slowly",
+        "close 4006": "abnormal disconnect",
     },
     Reaction.RESUBSCRIBE: {"64007": "the operation failed by an internal error of the venue"},
     Reaction.DROP: {
-        "60008 64001 64002": "another path serves this channel",
-        "60011 60029 64003": "the channel wants a login, a permission or a higher fee tier",
-        "60012 60013 60019 60027 60028 60033 64000": "the request or a parameter is invalid",
+        "60008, 64001, 64002": "another path serves this channel",
+        "60011, 60029, 64003": "the channel wants a login, a permission or a higher fee tier",
+        "60012, 60013, 60019, 60027, 60028, 60033, 64000": "the request or a parameter is invalid",
         "60018": "wrong path, or no such channel or instrument",
-        "60020 60025": "too many subscriptions",
+        "60020, 60025": "too many subscriptions",
         "64004": "conflicts with books-l2-tbt of the same instrument",
         "channel-conn-count-error": "too many connections with this channel",
     },
-    Reaction.SLOW_DOWN: {"60014 60023": "requests or logins too frequent"},
+    Reaction.SLOW_DOWN: {"60014, 60023": "requests or logins too frequent"},
     Reaction.PARK: {
-        "60005 60007 60009 60024 60032": "the login is refused: key, signature or passphrase",
-        "1009 4002": "a request was too large or invalid",
-        "4001 4007": "the login failed, or the API key has changed",
-        "4003 4008 4009": "more subscriptions than the venue allows",
+        "60005, 60007, 60009, 60024, 60032": "the login is refused: key, signature or passphrase",
+        "close 1009, close 4002": "a request was too large or invalid",
+        "close 4001, close 4007": "the login failed, or the API key has changed",
+        "close 4003, close 4008, close 4009": "more subscriptions than the venue allows",
     },
     Reaction.HAND_OVER: {"64008": "service upgrade: the venue closes this connection in about 60 s"},
-    Reaction.NONE: {"60026 60030 60031": "logged in already, or in another way"},
+    Reaction.NONE: {"60026, 60030, 60031": "logged in already, or in another way"},
 }
-_CODES = tuple(
-    Code(f"close {code}" if len(code) == 4 else code, meaning, reaction, code == "4004")
-    for reaction, meanings in _REACTIONS.items()
-    for codes, meaning in meanings.items()
-    for code in codes.split()
-)
+_CODES = codes(_REACTIONS, heartbeat_missed=("close 4004",))
 _REACTION = {code.code: code.reaction for code in _CODES}
 
 
 # --- what frames look like ------------------------------------------------------------------------------------------
 
-Int = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 
-
-class Arg(msgspec.Struct, gc=False):
+class Arg(msgspec.Struct, frozen=True, gc=False):
     """What a message is about."""
 
     channel: str = ""
@@ -114,39 +120,16 @@ class Arg(msgspec.Struct, gc=False):
         return self.instId or self.sprdId or self.instFamily or self.instType
 
 
-class Element(msgspec.Struct, gc=False):
-    """An element of `data` of any channel with a table; to look first which one it is would not be faster."""
-
-    ts: str = ""
-    px: str = ""
-    sz: str = ""
-    side: str = ""
-    tradeId: str = ""
-    count: str = ""
-    seqId: Int | None = None
-    prevSeqId: Int | None = None
-    bids: msgspec.Raw = msgspec.Raw()
-    asks: msgspec.Raw = msgspec.Raw()
-    last: str = ""
-    lastSz: str = ""
-    bidPx: str = ""
-    bidSz: str = ""
-    askPx: str = ""
-    askSz: str = ""
-    open24h: str = ""
-    high24h: str = ""
-    low24h: str = ""
-    vol24h: str = ""
-    volCcy24h: str = ""
+E = TypeVar("E")
 
 
-class Push(msgspec.Struct, gc=False):
-    """A data message. `event` is there in everything else; `rest` is our own word for an answer."""
+class Push(msgspec.Struct, Generic[E], gc=False):
+    """A data message. Everything else has an `event`."""
 
-    arg: Arg | None = None
+    data: list[E]
+    arg: Arg = Arg()
     action: str = ""
-    data: list[Element | list[str]] | None = None
-    event: str = ""
+    event: Literal[""] = ""
 
 
 class Envelope(msgspec.Struct):
@@ -163,88 +146,97 @@ class Envelope(msgspec.Struct):
     error: str | int | None = None  # {"error":"60012"}, { "error" : 30040 }
 
 
-_push, _lax_push = msgspec.json.Decoder(Push), msgspec.json.Decoder(Push, strict=False)
+_Book = spelled(shapes.Book, "asks bids time=ts prev_seq=prevSeqId seq=seqId", also="instId checksum")
+_Order = spelled(shapes.Liquidation, "side position_side=posSide price=bkPx size=sz time=ts")
+
+
+class Liquidations(msgspec.Struct, gc=False):
+    """An element of `liquidation-orders`."""
+
+    instId: str
+    details: list[_Order]  # type: ignore[valid-type]
+
+
+_TICKER = (
+    "last_price=last last_size=lastSz ask_price=askPx ask_size=askSz bid_price=bidPx bid_size=bidSz open_24h=open24h "
+    "high_24h=high24h low_24h=low24h turnover_24h=volCcy24h volume_24h=vol24h time=ts"
+)
+_FUNDING = (
+    "rate=fundingRate next_rate=nextFundingRate funding_time=fundingTime next_funding_time=nextFundingTime time=ts",
+    "instId instType method formulaType minFundingRate maxFundingRate interestRate impactValue settState "
+    "settFundingRate premium",
+)
+_SHAPES: dict[str, Any] = {
+    "trades": spelled(shapes.Trade, "trade_id=tradeId price=px size=sz side time=ts count seq=seqId", "instId source"),
+    "tickers": spelled(shapes.Ticker, _TICKER, also="instType instId sodUtc0 sodUtc8"),
+    "quotes": _Book,
+    "books": _Book,
+    "candles": list[str],
+    "reference_prices": spelled(
+        shapes.Reference,
+        "mark=markPx index=idxPx estimated=settlePx limit_up=buyLmt limit_down=sellLmt time=ts",
+        also="instId instType high24h low24h open24h sodUtc0 sodUtc8 settleType enabled",
+    ),
+    "funding_rates": spelled(shapes.Funding, *_FUNDING),
+    "open_interest": spelled(shapes.Interest, "contracts=oi amount=oiCcy value_usd=oiUsd time=ts", "instId instType"),
+    "liquidations": Liquidations,
+}
+_generic: Any = Push
+_PUSHES = {table: _generic[shape] for table, shape in _SHAPES.items()}
+_LAX = {table: msgspec.json.Decoder(push, strict=False) for table, push in _PUSHES.items()}
 _envelope, _about = msgspec.json.Decoder(Envelope), msgspec.json.Decoder(Arg)
 _list, _strings = msgspec.json.Decoder(list[msgspec.Raw]), msgspec.json.Decoder(list[str])
 
-# Fields of a ticker in the order of the table, and what else messages are known to carry.
-_TICKER = Element.__struct_fields__[10:]
-_KNOWN = {
-    "trades": frozenset({"instId", "tradeId", "px", "sz", "side", "ts", "count", "source", "seqId"}),
-    "tickers": frozenset({*_TICKER, "ts", "instType", "instId", "sodUtc0", "sodUtc8"}),
-    **{table: {"asks", "bids", "ts", "seqId", "prevSeqId", "instId", "checksum"} for table in ("quotes", "books")},
+
+def _members(channel: Channel) -> list[str]:
+    """The names that a channel stands for."""
+    family = channel.name.removesuffix("*")
+    return [each for each in _INTERVALS if each.startswith(family)] if family != channel.name else [family]
+
+
+# How usual messages begin, up to the channel's name: their channel, and how they are read.
+_HEAD = b'{"arg":{"channel":"'
+_USUAL = {
+    b'%b%b"' % (_HEAD, each.encode()): (each, msgspec.json.Decoder(_PUSHES[channel.table]).decode)
+    for channel in _CHANNELS
+    if channel.table in _PUSHES
+    for each in _members(channel)
+}
+
+_PRICES = {
+    "mark-price": ("mark",),
+    "index-tickers": ("index",),
+    "estimated-price": ("estimated",),
+    "price-limit": ("limit_up", "limit_down"),
 }
 
 
-# --- what an element of `data` says ---------------------------------------------------------------------------------
-
-
-def _elements(items: Sequence[Item[Push]]) -> list[list[Element | list[str]]]:
-    return [push.data if push and push.data else [] for _, _, _, push in items]
-
-
-def _objects(items: Sequence[Item[Push]]) -> tuple[At, list[Element]]:
-    frames, routes, flat = flatten(items, _elements(items))
-    found = [each for each in flat if isinstance(each, Element)]
-    if len(found) != len(flat):
-        raise Bad("wrong_type")
-    return At(frames, routes, [each.ts for each in found]), found
-
-
-def _trades(lines: Lines, items: Sequence[Item[Push]]) -> Rows:
-    at, found = _objects(items)
-    numbers, sides = ([t.px for t in found], [t.sz for t in found]), [t.side for t in found]
-    ids, counts, seqs = [t.tradeId for t in found], [t.count for t in found], [t.seqId for t in found]
-    return lines.trades(at, numbers, sides, ids, counts, seqs)
-
-
-def _tickers(lines: Lines, items: Sequence[Item[Push]]) -> Rows:
-    at, found = _objects(items)
-    columns = [[getattr(t, field) for t in found] for field in _TICKER]
-    return lines.tickers(at, [*columns, [""] * len(found)])
-
-
-def _quotes(lines: Lines, items: Sequence[Item[Push]]) -> Rows:
-    """A best price that is not there is an empty side."""
-    at, found = _objects(items)
-    best = [[*_best(t.bids), *_best(t.asks)] for t in found]
-    return lines.quotes(at, list(zip(*best, strict=True)), [t.seqId for t in found])
-
-
-def _best(side: msgspec.Raw) -> list[str]:
-    rows = levels(side) if bytes(side) else None
-    if rows is None or (rows and len(rows[0]) < 2):
-        raise Bad("missing_field")
-    return rows[0][:2] if rows else ["", ""]
-
-
-def _candles(lines: Lines, items: Sequence[Item[Push]]) -> Rows:
-    """[open time, open, high, low, close, vol, volCcy, volCcyQuote, confirm]; the last two came in 2022."""
-    frames, routes, flat = flatten(items, _elements(items))
-    bars = [[*bar, "", ""] for bar in flat if isinstance(bar, list) and 7 <= len(bar) <= 9]
-    if len(bars) != len(flat):
-        raise Bad("wrong_type")
+def _candles(lines: Lines, batch: Batch[Push[Any]]) -> Rows:
+    """[open time, open, high, low, close, vol, volCcy, volCcyQuote, confirm]; the last two came in 2022. Of marks and
+    indices: [open time, open, high, low, close, confirm]."""
+    frames, routes, found = flatten(batch, [push.data for push in batch.said])
+    bars = [_bar(bar, route) for bar, route in zip(found, routes, strict=True)]
     numbers = [*([bar[i] for bar in bars] for i in range(1, 6)), [bar[7] or bar[6] for bar in bars]]
     return lines.candles(At(frames, routes, [bar[0] for bar in bars]), numbers, [bar[8] for bar in bars])
 
 
-def _books(lines: Lines, items: Sequence[Item[Push]]) -> Rows:
+def _bar(bar: list[str], route: Route) -> list[str]:
+    """The nine elements of a bar."""
+    if route.channel.startswith("candle"):
+        if 7 <= len(bar) <= 9:
+            return [*bar, "", ""][:9]
+    elif len(bar) == 6:
+        return [*bar[:5], "", "", "", bar[5]]
+    raise Bad("wrong_type")
+
+
+def _books(lines: Lines, at: At, found: list[Any], batch: Batch[Push[Any]]) -> Rows:
     """`books5` is always whole and says no action; of the others only a snapshot follows nothing (-1)."""
-    at, found = _objects(items)
-    kinds = [p.action for _, _, _, p in items if p for _ in p.data or ()]
+    kinds = [push.action for push in batch.said for _ in push.data]
     if "" in kinds:
-        wholes = [route.channel == "books5" or b.prevSeqId == -1 for route, b in zip(at.routes, found, strict=True)]
+        wholes = [route.channel == "books5" or b.prev_seq == -1 for route, b in zip(at.routes, found, strict=True)]
         kinds = [kind or ("snapshot" if whole else "") for kind, whole in zip(kinds, wholes, strict=True)]
-    if not {"snapshot", "update"}.issuperset(kinds):
-        raise Bad("missing_field" if "" in kinds else "wrong_type")
-    sides = [(bytes(b.bids), bytes(b.asks)) for b in found]
-    if any(not (bids and asks) for bids, asks in sides):
-        raise Bad("missing_field")
-    origin = "rest" if items[0][3] is not None and items[0][3].event else "stream"
-    return lines.books(at, kinds, sides, [b.seqId for b in found], [b.prevSeqId for b in found], origin)
-
-
-_WRITE = {"trades": _trades, "tickers": _tickers, "quotes": _quotes, "candles": _candles, "books": _books}
+    return shapes.books(lines, at, found, kinds)
 
 
 # --- the decoder ----------------------------------------------------------------------------------------------------
@@ -252,44 +244,23 @@ _WRITE = {"trades": _trades, "tickers": _tickers, "quotes": _quotes, "candles": 
 _CULPRIT = re.compile(r"channel:([\w-]+)(?:,\w+:([\w-]+))?")  # "Wrong URL or channel:books,instId:X doesn't exist."
 
 
-class OkxDecoder(BaseDecoder[Push]):
+class OkxDecoder(BaseDecoder[Push[Any]]):
     """Frames of one feed's run."""
 
-    known = _KNOWN
+    known: ClassVar = {table: shape.sent for table, shape in _SHAPES.items() if hasattr(shape, "sent")}
     intervals = _INTERVALS
 
-    def read(self, frame: int, raw: bytes, out: Decoded) -> Item[Push] | None:
-        """The usual data message with one typed decode, everything else with a closer look."""
-        try:
-            push = _push.decode(raw)
-        except TROUBLE:
-            return self._look(frame, raw, out)
-        arg = push.arg
-        if arg is None or push.data is None or push.event:
-            return self._look(frame, raw, out)
-        symbol = arg.instId or arg.symbol
-        return frame, self.routes.get((arg.channel, symbol)) or self.route(arg.channel, symbol), raw, push
+    def glance(self, first: int, raws: Sequence[bytes]) -> list[Batch[Push[Any]]]:
+        """The channel stands where it always stands, so each message is decoded as what it is, and only once."""
+        return [self._usual(*group) for group in by_start(first, raws, len(_HEAD))]
 
-    def write(self, lines: Lines, items: Sequence[Item[Push]]) -> Rows:
-        """The lines of data messages of one table."""
-        return self._messages(lines, items) if lines.table == "messages" else _WRITE[lines.table](lines, items)
+    def _usual(self, start: bytes, frames: Sequence[int], raws: Sequence[bytes]) -> Batch[Push[Any]]:
+        channel, decode = _USUAL[start]
+        said, routes = list(map(decode, raws)), self.routes[channel]
+        return Batch(frames, [routes[push.arg.instId] for push in said], raws, said)
 
-    def _messages(self, lines: Lines, items: Sequence[Item[Push]]) -> Rows:
-        """A row for each element of `data`, of whatever kind; without `data` the message itself."""
-        rows: list[tuple[int, Route, str, bytes]] = []
-        for frame, route, raw, _ in items:
-            said = _envelope.decode(raw)
-            data, arg = bytes(said.data) or raw, said.arg or Arg()
-            for element in map(bytes, _list.decode(data)) if data.startswith(b"[") else (data,):
-                about = _read_about(element)
-                symbol = arg.instId or arg.sprdId or about.instId or about.sprdId
-                to = self.route(route.channel, symbol) if symbol else route
-                rows.append((frame, to, about.ts if about.ts.isdecimal() else "", element))
-        at = At([frame for frame, _, _, _ in rows], [to for _, to, _, _ in rows], [ts for _, _, ts, _ in rows])
-        return lines.messages(at, [element for _, _, _, element in rows])
-
-    def _look(self, frame: int, raw: bytes, out: Decoded) -> Item[Push] | None:
-        """What is no usual data message: a reply, a data message for the checked path, or poison."""
+    def read(self, frame: int, raw: bytes, out: Decoded) -> Item[Push[Any]] | None:
+        """A reply, a data message, or poison."""
         if raw == b"pong":
             out.replies.append(Pong())
             return None
@@ -300,10 +271,50 @@ class OkxDecoder(BaseDecoder[Push]):
         if not bytes(said.data):
             count_drift(said.arg.channel, out)
         route = self.route(said.arg.channel, said.arg.symbol)
-        push = None if route.table == "messages" else _lax_push.decode(raw)
-        if push is not None and push.data is None:
+        if route.table not in _LAX:
+            return frame, route, raw, Push([])
+        if not bytes(said.data):
             raise Bad("missing_field")
-        return frame, route, raw, push
+        return frame, route, raw, _LAX[route.table].decode(raw)
+
+    def write(self, lines: Lines, batch: Batch[Push[Any]]) -> Rows:
+        """The lines of data messages of one table."""
+        if lines.table in ("messages", "candles", "liquidations"):
+            own = {"messages": self._messages, "candles": _candles, "liquidations": self._liquidations}
+            return own[lines.table](lines, batch)
+        frames, routes, found = flatten(batch, [push.data for push in batch.said])
+        at = At(frames, routes, [each.time for each in found])
+        if lines.table == "books":
+            return _books(lines, at, found, batch)
+        if lines.table == "reference_prices":
+            return shapes.references(lines, at, found, [_PRICES[route.channel] for route in routes])
+        return WRITE[lines.table](lines, at, found)
+
+    def _liquidations(self, lines: Lines, batch: Batch[Push[Any]]) -> Rows:
+        """A message is about a whole type, its elements about an instrument each, with a row for each order."""
+        frames, routes, found = flatten(batch, [push.data for push in batch.said])
+        rows = [
+            (frame, self.route(route.channel, each.instId), order)
+            for frame, route, each in zip(frames, routes, found, strict=True)
+            for order in each.details
+        ]
+        at = At.of((frame, route, order.time) for frame, route, order in rows)
+        return WRITE[lines.table](lines, at, [order for _, _, order in rows])
+
+    def _messages(self, lines: Lines, batch: Batch[Push[Any]]) -> Rows:
+        """A row for each element of `data`, of whatever kind; without `data` the message itself."""
+        rows: list[tuple[int, Route, str, bytes]] = []
+        for frame, route, raw, _ in zip(*batch, strict=True):
+            said = _envelope.decode(raw)
+            data, arg = bytes(said.data) or raw, said.arg or Arg()
+            for element in map(bytes, _list.decode(data)) if data.startswith(b"[") else (data,):
+                about = Arg()
+                with suppress(*TROUBLE):  # time and instrument, where it says them in the usual way
+                    about = Arg(ts=_strings.decode(element)[0]) if element[:1] == b"[" else _about.decode(element)
+                symbol = arg.instId or arg.sprdId or about.instId or about.sprdId
+                to = self.route(route.channel, symbol) if symbol else route
+                rows.append((frame, to, about.ts if about.ts.isdecimal() else "", element))
+        return lines.messages(At.of(row[:3] for row in rows), [element for _, _, _, element in rows])
 
     @staticmethod
     def _control(frame: int, raw: bytes, said: Envelope, out: Decoded) -> None:
@@ -324,7 +335,7 @@ class OkxDecoder(BaseDecoder[Push]):
             count_drift(arg.channel, out)
             note(frame, "unknown", Reaction.NONE, raw.decode(), out)
 
-    def read_answer(self, frame: int, raw: bytes, out: Decoded) -> Item[Push] | None:
+    def read_answer(self, frame: int, raw: bytes, out: Decoded) -> Item[Push[Any]] | None:
         """A book: GET /api/v5/market/books."""
         answer = parse_rest(raw)
         said = _envelope.decode(answer.body)
@@ -334,16 +345,7 @@ class OkxDecoder(BaseDecoder[Push]):
             return None
         if route.table != "books":
             raise Bad("wrong_type")
-        elements = _lax_push.decode(b'{"data":%b}' % bytes(said.data)).data
-        return frame, route, raw, Push(None, "snapshot", elements, "rest")
-
-
-def _read_about(element: bytes) -> Arg:
-    """Time and instrument of a payload, where it says them in the usual way."""
-    try:
-        return Arg(ts=_strings.decode(element)[0]) if element.startswith(b"[") else _about.decode(element)
-    except TROUBLE:
-        return Arg()
+        return frame, route, raw, _LAX["books"].decode(b'{"action":"snapshot","data":%b}' % bytes(said.data))
 
 
 # --- the venue ------------------------------------------------------------------------------------------------------
@@ -358,7 +360,7 @@ class Okx(BaseVenue):
     rest = "https://www.okx.com"
     paths: Mapping[str, str] = {"public": "/ws/v5/public", "business": "/ws/v5/business"}
     channels = _CHANNELS
-    families = _FAMILIES
+    families = frozenset(_INTERVALS)
     conflicts = (("books-l2-tbt", "books"), ("books-l2-tbt", "books50-l2-tbt"))
     private = frozenset({"account", "positions", "balance_and_position", "orders", "orders-algo", "fills"})
     # The venue advises fewer than 30 channels of 50 or 400 levels on a connection.

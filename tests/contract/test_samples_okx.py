@@ -26,20 +26,32 @@ EXPECTED: dict[str, tuple[dict[str, int], int, int]] = {
     "cryptofeed_okx_2022-05_books_trades_tickers.jsonl.gz": ({"tickers": 27, "trades": 73, "books": 197}, 12, 0),
     "cryptofeed_okx_2022-05_rest_instruments.jsonl.gz": ({}, 0, 0),
     "cryptomsgparser_okx.jsonl": (
-        {"quotes": 3, "books": 6, "candles": 3, "messages": 1, "tickers": 3, "trades": 3},
+        {"quotes": 3, "books": 6, "candles": 3, "funding_rates": 1, "tickers": 3, "trades": 3},
         0,
         7,
     ),
     "docs_examples_control_2026-07.jsonl": ({"books": 1, "trades": 1}, 2, 0),
-    "docs_examples_okx.jsonl": ({"messages": 5, "candles": 1, "books": 1, "tickers": 1}, 7, 0),
-    "nautilus_okx.jsonl": ({"quotes": 1, "books": 1, "messages": 1, "trades": 1}, 0, 4),
-    "tardis_okex-futures.jsonl": ({"trades": 1, "messages": 4, "tickers": 1}, 1, 0),
-    "tardis_okex-futures_X-Perp.jsonl": ({"messages": 1}, 0, 0),
-    "tardis_okex-options.jsonl": ({"books": 1, "messages": 1, "tickers": 1, "trades": 1}, 0, 0),
+    "docs_examples_okx.jsonl": (
+        {"funding_rates": 1, "reference_prices": 1, "candles": 3, "books": 1, "messages": 1, "tickers": 1},
+        7,
+        0,
+    ),
+    "nautilus_okx.jsonl": ({"quotes": 1, "books": 1, "funding_rates": 1, "trades": 1}, 0, 4),
+    "tardis_okex-futures.jsonl": (
+        {"trades": 1, "open_interest": 1, "tickers": 1, "messages": 1, "reference_prices": 1, "liquidations": 1},
+        1,
+        0,
+    ),
+    "tardis_okex-futures_X-Perp.jsonl": ({"reference_prices": 1}, 0, 0),
+    "tardis_okex-options.jsonl": ({"books": 1, "open_interest": 1, "tickers": 1, "trades": 1}, 0, 0),
     "tardis_okex-spreads.jsonl": ({"messages": 2}, 0, 0),
-    "tardis_okex-swap.jsonl": ({"books": 1, "trades": 1, "messages": 2, "quotes": 1, "tickers": 1}, 0, 0),
+    "tardis_okex-swap.jsonl": (
+        {"books": 1, "trades": 1, "reference_prices": 1, "open_interest": 1, "quotes": 1, "tickers": 1},
+        0,
+        0,
+    ),
     "tardis_okex.jsonl": ({"books": 1, "tickers": 1}, 1, 0),
-    "tardis_okex_USDC_contracts_before_and_after_index_migration.jsonl": ({"messages": 3}, 0, 0),
+    "tardis_okex_USDC_contracts_before_and_after_index_migration.jsonl": ({"reference_prices": 3}, 0, 0),
 }
 
 

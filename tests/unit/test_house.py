@@ -25,7 +25,7 @@ PACKAGE = ROOT / "recorder"
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "failpoint", "config", "records", "redact", "log"),
     ("venues.__init__",),
-    ("guards", "lines", "decoding", "subscriptions"),
+    ("guards", "lines", "shapes", "decoding", "subscriptions"),
     ("venues",),
     ("settings", "configfile", "quality"),
     ("observe.metrics", "observe.health"),

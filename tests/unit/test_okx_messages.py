@@ -17,8 +17,8 @@ from tests.unit.okxframes import BTC, NOW, TS, decode, encoded, poison, push, ro
 @pytest.mark.parametrize(
     ("channel", "arg", "element", "symbol"),
     [
-        ("mark-price", {"instId": "BTC-USDT"}, {"instId": "ETH-USDT"}, "BTC-USDT"),
-        ("liquidation-orders", {"instType": "SWAP"}, {"instId": "BTC-USDT-SWAP"}, "BTC-USDT-SWAP"),
+        ("call-auction-details", {"instId": "BTC-USDT"}, {"instId": "ETH-USDT"}, "BTC-USDT"),
+        ("adl-warning", {"instType": "SWAP"}, {"instId": "BTC-USDT-SWAP"}, "BTC-USDT-SWAP"),
         ("opt-summary", {"instFamily": "BTC-USD"}, {"instId": "BTC-USD-1-C"}, "BTC-USD-1-C"),
         ("opt-summary", {"instFamily": "BTC-USD"}, {}, "BTC-USD"),
         ("sprd-tickers", {"sprdId": "A-B_C-D"}, {}, "A-B_C-D"),

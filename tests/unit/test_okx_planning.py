@@ -32,7 +32,7 @@ def test_paths_of_channels() -> None:
     ]
     found = {name: venue.channel(name) for name in ("candle1m", "candle7m", "mark-price-candle1H", "index-candle1Dutc")}
     assert found["candle7m"] is None
-    assert [c.table for c in found.values() if c] == ["candles", "messages", "messages"]
+    assert [c.table for c in found.values() if c] == ["candles", "candles", "candles"]
 
 
 @pytest.mark.parametrize(
