@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import queue
 import shutil
+import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from loguru import logger
 
@@ -32,7 +33,7 @@ from recorder.store.prepare import Preparer
 from recorder.store.sink import Sink
 from recorder.store.writer import Care, Writer
 from recorder.venues import Continuity as Kind
-from recorder.venues import Decoder, Line, Venue, venues
+from recorder.venues import Decoder, Line, Venue, other_slot, venues
 
 QUEUE_BYTES = 24 << 20  # of all feeds together; beyond it the spool carries the rest
 STUCK_US = 5_000_000  # a feed whose oldest record waits for so long is not followed by the database
@@ -87,6 +88,8 @@ class Pipeline:
         self.streams = Streams()
         self.feeds: list[Feed] = []
         self.lanes: list[Lane] = []
+        self._plans: dict[str, Planned] = {}
+        self._slots = threading.Lock()  # feeds relieve each other one at a time
         self._venues: dict[str, Venue] = {s.name: venues()[s.venue] for s in config.sources}
         self._items: queue.Queue[Decoded] = queue.Queue()
         self._faults: list[BaseException] = []
@@ -95,9 +98,11 @@ class Pipeline:
         self.heartbeats = Heartbeats(beats)
         self._beats = beats
         wanted = planned(config, only)
-        share = max(QUEUE_BYTES // max(1, len(wanted)), SMALLEST_SHARE)
+        self._share = max(QUEUE_BYTES // max(1, len(wanted)), SMALLEST_SHARE)
         for plan in wanted:
-            self._open(plan, share)
+            feed, lane = self._open(plan)
+            self.feeds.append(feed)
+            self.lanes.append(lane)
         self._retire(planned(config))
         stored = Stored(sink, self._table, lambda stream: self._kind(stream) is Kind.NUMBERED)
         self.preparer = Preparer(home.identity, self.streams, self._continuity, stored, self.metrics)
@@ -108,15 +113,16 @@ class Pipeline:
 
     # --- building --------------------------------------------------------------------------------------------------
 
-    def _open(self, plan: Planned, share: int) -> None:
-        """Open a feed's spool, its feed, and the lane that stores it."""
+    def _open(self, plan: Planned) -> tuple[Feed, Lane]:
+        """Open a feed's spool; its feed, and the lane that stores it."""
         source = plan.source
+        self._plans[plan.feed] = plan
         public = {k: v for k, v in source.options.items() if k not in plan.venue.secrets}
         header = Header(self.home.identity, plan.feed, source.name, plan.venue.name, plan.line.path, public)
         root = self.home.spool
         spool = Spool(root, header, segment_bytes=segment_bytes(self.config.spool.max_size))
         overflows = self.metrics.queue_overflows(source.name)
-        state = FeedState(plan.feed, source.name, spool.run, self._items, share, overflows)
+        state = FeedState(plan.feed, source.name, spool.run, self._items, self._share, overflows)
         self.syncer.add(spool)
         parts = FeedParts(
             spool=spool,
@@ -127,10 +133,47 @@ class Pipeline:
             heartbeats=self.heartbeats,
             metrics=self.metrics,
             beats=self._beats,
+            relief=self,
         )
-        self.feeds.append(Feed(plan.feed, source, plan.venue, plan.line, parts, self.fail))
-        reader = SpoolReader(root, plan.feed, spool)
-        self.lanes.append(Lane(plan.feed, source.name, reader, state, self._decoder))
+        feed = Feed(plan.feed, source, plan.venue, plan.line, parts, self.fail)
+        return feed, Lane(plan.feed, source.name, SpoolReader(root, plan.feed, spool), state, self._decoder)
+
+    # --- two feeds on one line -------------------------------------------------------------------------------------
+
+    def relieve(self, feed: Feed) -> Feed | None:
+        """A second feed on the line of this one. What it brings waits in its spool until the first one has ended and
+        is drained; continuity then drops what both have brought."""
+        with self._slots:
+            plan = replace(self._plans[feed.feed], feed=other_slot(feed.feed))
+            if any(each.feed == plan.feed for each in self.feeds):
+                return None
+            successor, lane = self._open(plan)
+            self.writer.change(lambda: self._join(lane, feed.feed))
+            self.feeds = [*self.feeds, successor]
+            successor.start()
+            return successor
+
+    def _join(self, lane: Lane, before: str) -> None:
+        """In the writer's thread: the lane of a new feed, or of one that has run before."""
+        known = self.writer.lanes.get(lane.feed)
+        first = self.writer.lanes[before]
+        first.waits_for = [each for each in first.waits_for if each is not known]
+        if known is not None and lane.state is not None:
+            known.revive(lane.reader, lane.state)
+            known.waits_for = [first]
+            return
+        lane.waits_for = [first]
+        self.lanes.append(lane)
+        self.writer.join_lane(lane)
+
+    def relieved(self, feed: Feed) -> None:
+        """A feed has left its line to the other one."""
+        with self._slots:
+            self.feeds = [each for each in self.feeds if each is not feed]
+        self.syncer.remove(feed.spool)
+        feed.spool.close()
+        reader = SpoolReader(self.home.spool, feed.feed)
+        self.writer.change(lambda: self.writer.lanes[feed.feed].retire(reader))
 
     def _retire(self, configured: list[Planned]) -> None:
         """Feeds that only their spool still knows: a source was renamed or removed. They are drained, and a feed of
@@ -254,7 +297,7 @@ class Pipeline:
         now = now_us()
         lags: dict[tuple[str, ...], float] = {(lane.source,): 0.0 for lane in self.lanes}
         for lane in self.lanes:
-            at = lane.uncommitted_at
+            at = None if lane.waiting else lane.uncommitted_at
             if at is not None:
                 lags[(lane.source,)] = max(lags[(lane.source,)], (now - at) / 1e6)
         return lags

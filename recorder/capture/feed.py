@@ -6,10 +6,12 @@ gives up, and ends only when it is told to or when the disk refuses twice.
 
 from __future__ import annotations
 
+import math
 import random
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from loguru import logger
 
@@ -35,7 +37,20 @@ from recorder.venues import Decoder, Line, Venue
 DOORS = Doors()  # venues count connections per address, so it is one for the process
 LONGEST_WAIT = 1.0  # between two beats while there is nothing to do
 
+OVERLAP = 1.0  # seconds that two connections of a line bring the same before the first one is left
+QUIET = 5.0  # after so long, agreement alone proves a connection on which nothing is traded
+
 Connect = Callable[[str, Line, Options, Callable[[], bool]], Link]
+
+
+class Relief(Protocol):
+    """Whoever can put a second feed on a line."""
+
+    def relieve(self, feed: Feed) -> Feed | None:
+        """A feed for the same line, started; None where that cannot be now."""
+
+    def relieved(self, feed: Feed) -> None:
+        """This feed has left the line to the other one, and its thread ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +70,7 @@ class FeedParts:
     rng: random.Random = field(default_factory=random.Random)
     connect: Connect = Transport.connect
     stop: threading.Event = field(default_factory=threading.Event)
+    relief: Relief | None = None
 
 
 class Feed(threading.Thread):
@@ -78,6 +94,8 @@ class Feed(threading.Thread):
         self.trouble = ""  # why none does
         self.rtt: tuple[str, float] | None = None  # endpoint, seconds
         self.fault: BaseException | None = None
+        self.proven_at: float | None = None  # since when the connection does what it is for (monotonic)
+        self._successor: Feed | None = None
         self._parts = parts
         self._on_fault = on_fault
         self._stop_event = parts.stop
@@ -90,11 +108,12 @@ class Feed(threading.Thread):
         outlet = Outlet(parts.spool, parts.decoder, parts.state, parts.streams, parts.metrics)
         self._intake = Intake(outlet, venue.channel, parts.clock)
         self.last_data = self._intake.last_data
+        self._subscriptions = Subscriptions(line.subscriptions, venue)
         self._tools = Tools(
             venue=venue,
             source=source.name,
             intake=self._intake,
-            subscriptions=Subscriptions(line.subscriptions, venue),
+            subscriptions=self._subscriptions,
             silence=Silence(),
             chains=Chains(venue, line.subscriptions, parts.continuity),
             streams=parts.streams,
@@ -107,11 +126,13 @@ class Feed(threading.Thread):
     # --- the thread ------------------------------------------------------------------------------------------------
 
     def run(self) -> None:
-        """Until stopped, or until something happens that a feed cannot survive."""
+        """Until stopped or relieved, or until something happens that a feed cannot survive."""
         try:
-            while not self._stop_event.is_set():
+            while not self._stop_event.is_set() and self._successor is None:
                 self._pause(self.attempt())
             self._intake.note(Alive())
+            if self._successor is not None and self._parts.relief is not None:
+                self._parts.relief.relieved(self)
         except Exception as fault:  # noqa: BLE001 - a thread's top: the supervisor is told and ends the process
             self.fault = fault
             self._on_fault(fault)
@@ -162,6 +183,7 @@ class Feed(threading.Thread):
         self._opened_at = self._clock.now_us()
         self._intake.note(Opened(link.endpoint))
         self.connected, self.endpoint, self.trouble = True, redact(link.endpoint), ""
+        self.proven_at = None
         self._log.bind(event="feed.opened").info("connected to {}", link.endpoint)
         pulse = self._parts.heartbeats.add(link, self.venue.heartbeat)
         session = Session(self._tools, link, Allowance.of(self._limits, self.venue.heartbeat), pulse)
@@ -172,19 +194,35 @@ class Feed(threading.Thread):
         except ConnectionLost as ended:
             lost = ended
         finally:
-            self.connected, self.endpoint = False, ""
+            self.connected, self.endpoint, self.proven_at = False, "", None
             self._parts.heartbeats.remove(pulse)
             link.close()
         return self._closed(session, link, lost)
 
     def _turn(self, session: Session, link: Link) -> None:
+        settled_at: float | None = None
         while not self._stop_event.is_set():
             self._parts.beats.beat(self.name)
             session.turn()
+            if self.proven_at is None and self._subscriptions.settled:
+                now = self._clock.monotonic()
+                settled_at = now if settled_at is None else settled_at
+                self.proven_at = now if session.brought_data or now - settled_at > QUIET else None
+            if session.ending is not None:
+                self._hand_over(session.ending)
             if session.brought_data:
                 self._backoff.data()
                 self.parked = False
             self.rtt = None if link.rtt_ms is None else (link.endpoint, link.rtt_ms / 1000)
+
+    def _hand_over(self, ending: ConnectionLost) -> None:
+        """The venue will close this connection: another feed takes the line over while this one still records.
+        Raises `ConnectionLost` when it has, or when there can be none."""
+        if self._successor is None:
+            self._successor = self._parts.relief.relieve(self) if self._parts.relief is not None else None
+        proven_at = self._successor.proven_at if self._successor is not None else -math.inf
+        if proven_at is not None and self._clock.monotonic() - proven_at >= OVERLAP:
+            raise ending
 
     def _closed(self, session: Session, link: Link, lost: ConnectionLost) -> float:
         message = redact(lost.detail)

@@ -114,6 +114,7 @@ class Session:
         self.reaction = Reaction.RETRY
         self.heartbeat_missed = False
         self.brought_data = False
+        self.ending: ConnectionLost | None = None  # announced by the venue, so that another can take over before
         tools.subscriptions.begin()
         tools.silence.opened(tools.clock.monotonic())
 
@@ -222,11 +223,14 @@ class Session:
             raise ConnectionLost("config", "the venue refuses every subscription", rejections[-1].code or None)
 
     def _leave_if(self, reaction: Reaction, code: str, message: str) -> None:
-        """Leave the connection if that is what this code calls for."""
+        """Leave the connection if that is what this code calls for: at once, or when another has taken over."""
         reasons = {Reaction.RETRY: "close", Reaction.PARK: "auth", Reaction.HAND_OVER: "handover"}
         if reaction in reasons:
+            lost = ConnectionLost(reasons[reaction], message, code)
             self.reaction = reaction
-            raise ConnectionLost(reasons[reaction], message, code)
+            if reaction is not Reaction.HAND_OVER:
+                raise lost
+            self.ending = lost
 
     def _named(self, lost: ConnectionLost) -> ConnectionLost:
         """A close code has a reason and a reaction of its own at this venue."""

@@ -117,6 +117,11 @@ class Subscriptions:
         """Everything was refused: this connection can bring nothing."""
         return bool(self.entries) and all(e.state is State.REJECTED for e in self.entries.values())
 
+    @property
+    def settled(self) -> bool:
+        """Everything was answered."""
+        return all(e.state in (State.ACCEPTED, State.REJECTED) for e in self.entries.values())
+
     def accepted(self) -> list[Subscription]:
         """What the venue has agreed to."""
         return [s for s, e in self.entries.items() if e.state is State.ACCEPTED]

@@ -11,6 +11,9 @@ chained   every record names the one before; anything else breaks the chain: one
           records are suspect until the next snapshot.
 bars      a break matters only when a bar was skipped, or the bar it interrupted was never seen closed.
 none      a break of the connection is a hole from the last record before to the first after.
+
+A line may be served by two connections for a while (`other_slot`), so that one can take over from the other. What the
+stream holds already is dropped, and where both brought the stream at the same time there is no break.
 """
 
 from __future__ import annotations
@@ -34,8 +37,9 @@ from recorder.quality.trackers import (
     decode_checkpoint,
     encode_checkpoint,
 )
-from recorder.records import Closed, Decoded, Rows, Shed, Stream, Streams
+from recorder.records import Acknowledged, Closed, Control, Decoded, Rows, Shed, Stream, Streams
 from recorder.venues import Continuity as Kind
+from recorder.venues import other_slot
 
 __all__ = ["GRACE", "Continuity", "Hole", "Missing", "Refit", "Verdict"]
 
@@ -72,6 +76,9 @@ class Breaks:
     token: int
     causes: dict[str, int] = field(default_factory=dict)
     pending: set[int] = field(default_factory=set)  # streams with ranges in their grace
+    accepted: dict[int, int] = field(default_factory=dict)  # stream -> received_at of the venue's agreement
+    last_at: int = 0  # received_at of the last burst
+    unbroken: int = NEVER  # the token until the last disconnection
 
     def cause(self, tracker: Tracker, feed: str) -> str:
         """Why records may be missing since the stream's last one; "" where nothing happened."""
@@ -110,17 +117,25 @@ class Continuity:
         breaks = self._feeds.get(decoded.feed)
         if breaks is None or breaks.run != decoded.run:
             breaks = self.interrupt(decoded.feed, decoded.run, "recorder_down")
+        breaks.last_at = decoded.received_at
         verdict = Verdict()
         for table, rows in decoded.tables.items():
             self._judge(_Look(table, rows, decoded, breaks, verdict))
         for _, control in decoded.control:
-            if isinstance(control, Shed):
-                self.interrupt(decoded.feed, decoded.run, "shed")
-            elif isinstance(control, Closed) and control.reason != "shutdown":
-                self.interrupt(decoded.feed, decoded.run, "disconnect")
+            self._control(control, decoded, breaks)
         if breaks.pending:
             self._expire(breaks, decoded.received_at, verdict)
         return verdict
+
+    def _control(self, control: Control, decoded: Decoded, breaks: Breaks) -> None:
+        if isinstance(control, Shed):
+            self.interrupt(decoded.feed, decoded.run, "shed")
+        elif isinstance(control, Closed) and control.reason != "shutdown":
+            unbroken = breaks.token
+            self.interrupt(decoded.feed, decoded.run, "disconnect").unbroken = unbroken
+        elif isinstance(control, Acknowledged):
+            stream = Stream(decoded.feed.partition("/")[0], control.channel, control.symbol)
+            breaks.accepted[self._streams.number(stream)] = decoded.received_at
 
     def _judge(self, look: _Look) -> None:
         """The hot loop: a record that follows on costs a look-up and two comparisons."""
@@ -140,6 +155,11 @@ class Continuity:
         rows, breaks, verdict = look.rows, look.breaks, look.verdict
         feed, received_at = look.decoded.feed, look.decoded.received_at
         cause = breaks.cause(tracker, feed)
+        if tracker.feed == other_slot(feed) and not tracker.fresh:
+            if tracker.holds(rows.seq_from[i], rows.seq_to[i], rows.times[i]):
+                verdict.drop.setdefault(look.table, []).append(i)
+                return
+            cause = self._between(tracker, breaks, cause)
         found = tracker.irregular(rows.seq_from[i], rows.seq_to[i], rows.times[i], cause, received_at)
         if found.proof:
             tracker.token, tracker.feed, tracker.outstanding = breaks.token, feed, ""
@@ -153,6 +173,16 @@ class Continuity:
         verdict.refits += found.refits
         if tracker.pending:
             breaks.pending.add(tracker.number)
+
+    def _between(self, tracker: Tracker, breaks: Breaks, cause: str) -> str:
+        """Why records may be missing between two connections of a line; "" where both brought the stream at the same
+        time: the venue had agreed to serve it on the second before the first one ended."""
+        other, accepted = self._feeds.get(tracker.feed), breaks.accepted.get(tracker.number)
+        if other is None or tracker.outstanding:
+            return cause
+        if accepted is not None and accepted <= other.last_at and tracker.token in (other.token, other.unbroken):
+            return ""
+        return other.cause(tracker, tracker.feed) or cause
 
     def _start(self, number: int, feed: str, token: int) -> Tracker:
         tracker = TRACKERS[self.kind(self._streams[number])](number, feed, token)
@@ -178,6 +208,7 @@ class Continuity:
         breaks = self._feeds.setdefault(feed, Breaks(run, NEVER))
         breaks.run, breaks.token = run, self._next_token()
         breaks.causes[cause] = breaks.token
+        breaks.accepted.clear()
         return breaks
 
     # --- state -----------------------------------------------------------------------------------------------------

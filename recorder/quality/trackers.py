@@ -139,6 +139,10 @@ class Tracker:
         """Judge a record that the hot path could not; `cause` is "" where the feed was not interrupted."""
         raise NotImplementedError
 
+    def holds(self, first: int | None, last: int | None, time: int) -> bool:
+        """Whether a record that also came over another connection is nothing new. Where ids tell, `irregular` knows."""
+        return time <= self.time
+
     def rebase(self, last: int | None, time: int, closed: bool) -> None:
         """Take the stream up from its last stored record."""
         raise NotImplementedError
@@ -214,6 +218,10 @@ class Numbered(Tracker):
 
     __slots__ = ()
     step = 1
+
+    def holds(self, first: int | None, last: int | None, time: int) -> bool:
+        proven = None not in (first, last, self.expected) and self.expected is not UNSET
+        return not proven and time <= self.time
 
     def irregular(self, first: int | None, last: int | None, time: int, cause: str, received_at: int) -> Found:
         found = Found()
@@ -291,6 +299,12 @@ class Chained(Tracker):
         found.suspect = self.flag and not found.drop
         return found
 
+    def holds(self, first: int | None, last: int | None, time: int) -> bool:
+        known = self._known()
+        if last is None or known is None or known is UNSET:
+            return time <= self.time
+        return last <= known and first != known  # what follows on a known id is a renumbering, or says no change
+
     def _known(self) -> int | None:
         """The last id that the chain holds."""
         return self.last_from if self.flag or self.expected is UNSET else self.expected
@@ -334,6 +348,9 @@ class Bars(Tracker):
     1 when closed; `flag`: the newest bar was seen closed. Never on the hot path: bars are few."""
 
     __slots__ = ()
+
+    def holds(self, first: int | None, last: int | None, time: int) -> bool:
+        return False  # a revision replaces what is stored of the same bar
 
     def irregular(self, first: int | None, last: int | None, time: int, cause: str, received_at: int) -> Found:
         found = Found()

@@ -69,6 +69,21 @@ class Lane:
     waits_for: list[Lane] = field(default_factory=list)
     _decoder: tuple[str, Decoder] | None = None
 
+    def revive(self, reader: SpoolReader, state: FeedState) -> None:
+        """The feed runs again: its cursor goes on where the drained spool ended."""
+        self.reader, self.state, self.concluded, self.draining_since = reader, state, False, None
+        state.fall_behind()
+
+    def retire(self, reader: SpoolReader) -> None:
+        """The feed has ended: what its spool still holds is drained."""
+        self.reader, self.state = reader, None
+        self.tell()
+
+    @property
+    def waiting(self) -> bool:
+        """Another feed of the line still records: what this one brings, the other one brings as well."""
+        return any(lane.state is not None for lane in self.waits_for)
+
     # --- where it stands -------------------------------------------------------------------------------------------
 
     def seek(self, run: str, n: int) -> None:

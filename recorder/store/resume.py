@@ -28,19 +28,23 @@ class Resume:
         self._adopt = adopt
 
     def run(self, lanes: list[Lane]) -> None:
-        """Connect, take the positions over, restore continuity, place every cursor."""
+        """Connect, take the positions over, restore continuity, place every cursor of all feeds."""
         try:
             self._sink.connect()
         except SinkParked:
             if not self._adopt():  # an empty database, or our own: we make the tables ourselves
                 raise
             self._sink.connect()
+        self._preparer.forget()
+        self._preparer.know({Stream(*row) for row in self._sink.rows("streams", ())})
+        self.join(lanes)
+
+    def join(self, lanes: list[Lane]) -> None:
+        """Take over and place these, and leave the others where they are."""
         found = self._sink.positions()
         starts = {lane.feed: s for lane in lanes if not lane.parked and (s := self._start(lane, found)) is not None}
         wanted = {feed: (start.run, start.next) for feed, start in starts.items()}
         positions = self._sink.take_over(wanted)
-        self._preparer.forget()
-        self._preparer.know({Stream(*row) for row in self._sink.rows("streams", ())})
         checkpoints = {row[0]: row for row in self._sink.rows("checkpoints", (self._sink.recorder_id,))}
         for lane in sorted(lanes, key=lambda lane: lane.state is not None):  # a stream's former feed before its present
             if lane.feed in starts and lane.feed in positions:

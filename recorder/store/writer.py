@@ -79,6 +79,7 @@ class Writer(threading.Thread):
         self._resume = Resume(sink, preparer, care.adopt)
         self._resumed = False
         self._fenced = False
+        self._changes: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._stopping = threading.Event()
         self._deadline = float("inf")
         self._checkpoint_at = 0.0
@@ -104,6 +105,20 @@ class Writer(threading.Thread):
         self._deadline = time.monotonic() + within
         self._stopping.set()
 
+    def change(self, step: Callable[[], None]) -> None:
+        """From any thread: change lanes between two turns, where nobody is in the middle of one."""
+        self._changes.put(step)
+
+    def join_lane(self, lane: Lane) -> None:
+        """A feed that began while we run. In this thread only (`change`)."""
+        self.lanes[lane.feed] = lane
+        if self._resumed:
+            self._resumed = self._attempt(lambda: self._resume.join([lane]))
+
+    def _change(self) -> None:
+        while not self._changes.empty():
+            self._changes.get()()
+
     def _done(self) -> bool:
         if not self._stopping.is_set():
             return False
@@ -116,6 +131,7 @@ class Writer(threading.Thread):
     def turn(self) -> None:
         """Take, commit, catch up."""
         self._beats.beat(self.name)
+        self._change()
         if not self._resumed and not self._fenced and not self._take_over():
             return
         self._make_room()

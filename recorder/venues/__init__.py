@@ -48,14 +48,19 @@ class Subscription:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One connection a source needs: `name` becomes part of the feed's name (`okx/public/0`), `path` is added
-    to the endpoint's base URL. `query` may hold secrets and is never logged."""
+    """One connection a source needs: `name` becomes part of the feed's name (`okx/public/0`) and ends with a digit,
+    `path` is added to the endpoint's base URL. `query` may hold secrets and is never logged."""
 
     name: str
     path: str
     subscriptions: tuple[Subscription, ...]
     query: Mapping[str, str] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def other_slot(feed: str) -> str:
+    """A line has two places for a feed, so that one can take over from the other: `okx/public/0`, `okx/public/0b`."""
+    return feed[:-1] if feed.endswith("b") else f"{feed}b"
 
 
 @dataclass(frozen=True, slots=True)
