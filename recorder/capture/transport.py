@@ -24,8 +24,9 @@ from dataclasses import dataclass, field
 
 from websocket import ABNF
 
-from recorder.capture.dial import Deadline, dial, target
+from recorder.capture.dial import dial
 from recorder.capture.frames import MAX_MESSAGE, FrameReader, Run
+from recorder.capture.reach import Deadline, target
 from recorder.errors import ConnectionLost
 from recorder.venues import Line
 
@@ -78,7 +79,7 @@ class Transport:
         """Connect a line at an endpoint within the deadline. `interrupted` is asked at least every 0.25 s; when it
         says yes, the attempt ends with the reason `shutdown`."""
         options = options or Options()
-        goal = target(endpoint, line)
+        goal = target(endpoint, line.path, line.query, ("ws", "wss"))
         headers = [f"{name}: {value}" for name, value in line.headers.items()]
         if any("\r" in header or "\n" in header for header in headers):
             raise ConnectionLost("config", "a header must be one line")
