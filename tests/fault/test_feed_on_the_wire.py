@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from loguru import logger
 
 from recorder.capture.backoff import Backoff
 from recorder.capture.feed import Feed, FeedParts
@@ -16,13 +17,15 @@ from recorder.capture.feedstate import FeedState
 from recorder.capture.heartbeat import Heartbeats
 from recorder.capture.spool import Spool
 from recorder.capture.spoolreader import SpoolReader
-from recorder.config import Source
+from recorder.config import Secret, Source
 from recorder.observe.health import Beats
 from recorder.observe.metrics import Metrics
 from recorder.quality.continuity import Continuity
-from recorder.records import Alive, Closed, Decoded, Header, Kind, Opened, Streams, decode_control
+from recorder.records import Alive, Closed, Decoded, Failed, Header, Kind, Opened, Streams, decode_control
 from recorder.venues import Continuity as Proof
 from recorder.venues import Heartbeat, Limits, Line, Subscription
+from tests.fault.gateway import Gateway, Manners
+from tests.fault.process import until
 from tests.fault.venue import PING, PONG, Peer, Venue, close_frame, frame
 from tests.unit.feedrig import CODES, Toy
 
@@ -30,7 +33,7 @@ from tests.unit.feedrig import CODES, Toy
 class Recorded:
     """A running feed and everything that it needs."""
 
-    def __init__(self, root: Path, url: str, heartbeat: Heartbeat) -> None:
+    def __init__(self, root: Path, url: str, heartbeat: Heartbeat, proxy: str = "") -> None:
         self.root = root
         self.streams = Streams()
         self.metrics = Metrics({"toy": ["trades"]}, {"toy": [code.code for code in CODES]})
@@ -52,7 +55,7 @@ class Recorded:
             self.beats,
             self.streams,
         )
-        source = Source(name="toy", venue="toy", endpoints=(url,), rest="")
+        source = Source(name="toy", venue="toy", endpoints=(url,), rest="", proxy=Secret(proxy) if proxy else None)
         line = Line("public/0", "/ws", (Subscription("trades", "A"),))
         self.feed = Feed("toy/public/0", source, venue, line, parts, self.faults.append)
         self.heartbeats.start()
@@ -92,8 +95,8 @@ def record(tmp_path: Path) -> Iterator[Callable[..., Recorded]]:
     """Starts feeds, and stops what a failing test leaves running."""
     running: list[Recorded] = []
 
-    def start(url: str, heartbeat: Heartbeat | None = None) -> Recorded:
-        running.append(Recorded(tmp_path, url, heartbeat or Heartbeat(b"ping", 20.0, 10.0, True)))
+    def start(url: str, heartbeat: Heartbeat | None = None, proxy: str = "") -> Recorded:
+        running.append(Recorded(tmp_path, url, heartbeat or Heartbeat(b"ping", 20.0, 10.0, True), proxy))
         return running[-1]
 
     yield start
@@ -219,3 +222,31 @@ def test_stop_while_the_venue_does_not_answer_the_handshake_is_quick(record: Cal
         assert asked.wait(10)
         assert feed.stop() < 2
     assert [type(c) for c in feed.controls()] == [Alive, Alive]
+
+
+@pytest.mark.parametrize(
+    ("manners", "sentence"),
+    [
+        (None, "proxy unreachable: "),
+        (Manners(password=True), "proxy refused: "),
+        (Manners(), "venue unreachable through proxy: "),
+    ],
+)
+def test_a_feed_says_what_is_wrong_with_its_proxy(
+    record: Callable[..., Recorded], manners: Manners | None, sentence: str
+) -> None:
+    """Three sentences, the same in the event, the log and the trouble that `status` shows; no password in any."""
+    lines: list[str] = []
+    handler = logger.add(lines.append, format="{extra[reason]} {message}", filter=lambda r: "reason" in r["extra"])
+    with Gateway("socks5h", manners or Manners()) as gateway:
+        port = gateway.port if manners else 1
+        recorded = record("ws://unknown.test", proxy=f"socks5h://user:s3cret-pwd-x@127.0.0.1:{port}")
+        until(lambda: bool(recorded.feed.trouble and lines), 10, "a failed attempt")
+        trouble = recorded.feed.trouble
+        recorded.stop()
+    logger.remove(handler)
+    failed = next(each for each in recorded.controls() if isinstance(each, Failed))
+    assert (failed.reason, failed.message[: len(sentence)]) == ("proxy", sentence)
+    assert trouble.startswith(f"proxy: {sentence}")
+    assert lines[0].startswith(f"proxy proxy: {sentence}")
+    assert "s3cret" not in repr(failed) + trouble + "".join(lines)
