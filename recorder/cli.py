@@ -117,11 +117,22 @@ def run(
 
 @app.command()
 @outcome
-def check(ctx: typer.Context, config: ConfigFile = None, json: Json = False) -> int:
-    """Validate the configuration and print what is in effect, without secrets."""
+def check(
+    ctx: typer.Context,
+    config: ConfigFile = None,
+    json: Json = False,
+    connect: Annotated[
+        bool,
+        typer.Option(
+            "--connect", help="Also reach everything it names: DNS, proxy, TLS, clock, a subscription, database, disk."
+        ),
+    ] = False,
+) -> int:
+    """Validate the configuration and print what is in effect, without secrets. With --connect, code 1: something
+    cannot be reached or used; 69: only the database."""
     from recorder.commands import files
 
-    return files.check(config or ctx.obj, json, say)
+    return files.check(config or ctx.obj, json, say, connect)
 
 
 @app.command()

@@ -14,7 +14,7 @@ from dataclasses import dataclass, fields, replace
 from zlib import crc32
 
 from recorder.config import Source
-from recorder.venues import Channel, Limits, Line, Request, Subscription
+from recorder.venues import Channel, Limits, Line, Request, Subscription, Timekeeper
 
 
 def wanted(source: Source) -> list[Subscription]:
@@ -129,6 +129,7 @@ class BaseVenue(ABC):
 
     channels: tuple[Channel, ...]
     limits: Limits
+    time: Timekeeper | None = None
     options: Mapping[str, str] = {}
     secrets: frozenset[str] = frozenset()
     paths: Mapping[str, str]

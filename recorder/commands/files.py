@@ -14,6 +14,7 @@ from pathlib import Path
 import typer
 
 from recorder import configfile
+from recorder.config import Config
 from recorder.errors import ConfigError, Exit, RecorderError
 from recorder.settings.effective import as_dict, effective
 
@@ -63,8 +64,9 @@ def init(path: Path, stdout: bool) -> int:
     return Exit.OK
 
 
-def check(path: Path | None, as_json: bool, say: Callable[[str], None]) -> int:
-    """Print the effective configuration, or everything that is wrong with it."""
+def check(path: Path | None, as_json: bool, say: Callable[[str], None], connect: bool = False) -> int:
+    """Print the effective configuration, or everything that is wrong with it; with `connect` also what can be reached
+    and used from here."""
     file = configfile.find(path)
     try:
         config = configfile.load(file)
@@ -75,11 +77,35 @@ def check(path: Path | None, as_json: bool, say: Callable[[str], None]) -> int:
             return error.exit_code
         raise
     if as_json:
-        answer = {"ok": True, "file": str(file), "notes": list(config.notes), "effective": as_dict(config)}
-        typer.echo(json.dumps(answer, indent=2, ensure_ascii=False))
-        return Exit.OK
+        return _answer(config, file, connect)
     typer.echo(effective(config), nl=False)
     for note in config.notes:
         say(f"note: {note}")
     say(f"{file} is right")
-    return Exit.OK
+    return _connect(config, say) if connect else Exit.OK
+
+
+def _answer(config: Config, file: Path, connect: bool) -> int:
+    """All of it as JSON."""
+    answer = {"ok": True, "file": str(file), "notes": list(config.notes), "effective": as_dict(config)}
+    code = Exit.OK
+    if connect:
+        from recorder.commands import connecting
+
+        found = list(connecting.findings(config))
+        code = connecting.exit_code(found)
+        answer |= {"ok": code is Exit.OK, "checks": [finding.as_dict() for finding in found]}
+    typer.echo(json.dumps(answer, indent=2, ensure_ascii=False))
+    return code
+
+
+def _connect(config: Config, say: Callable[[str], None]) -> int:
+    """A line for each thing that was looked at, as soon as it was."""
+    from recorder.commands import connecting
+
+    found = []
+    for finding in connecting.findings(config):
+        typer.echo(str(finding))
+        found.append(finding)
+    say(connecting.summary(found))
+    return connecting.exit_code(found)

@@ -402,3 +402,11 @@ FROM positions WHERE recorder_id = coalesce(%s::uuid, recorder_id) ORDER BY reco
 -- Holes by source and cause: how many, how many still go on, and when the last one was found.
 SELECT source, cause, count(*), count(*) FILTER (WHERE to_time IS NULL), max(detected_at)::text
 FROM gaps GROUP BY source, cause ORDER BY source, cause;
+
+-- name: unwritable
+-- Those of these tables that the user may not write: names.
+SELECT name FROM unnest(%s::text[]) AS name WHERE NOT has_table_privilege(to_regclass(name), 'INSERT');
+
+-- name: may_create
+-- Whether the user may make tables where they would go.
+SELECT has_schema_privilege(current_schema(), 'CREATE');

@@ -7,6 +7,7 @@ defines a module-level `venue`. A venue is pure: no sockets, queues, clocks or d
 from __future__ import annotations
 
 import importlib
+import json
 import pkgutil
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -118,6 +119,25 @@ def codes(table: Mapping[Reaction, Mapping[str, str]], heartbeat_missed: Collect
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Timekeeper:
+    """Where a venue tells its time over REST: milliseconds since 1970, as a number or digits, at the end of `keys` in
+    the JSON of its answer."""
+
+    path: str
+    keys: tuple[str | int, ...]
+
+    def milliseconds(self, body: bytes) -> int:
+        """The time in an answer; raises ValueError on a body that tells none."""
+        try:
+            found = json.loads(body)
+            for key in self.keys:
+                found = found[key]
+            return int(found)
+        except (ValueError, LookupError, TypeError, OverflowError, RecursionError):
+            raise ValueError("no time in the answer") from None
+
+
 class Decoder(Protocol):
     """Turns bursts of one feed's run into COPY lines. Pure: equal bursts give equal results."""
 
@@ -137,6 +157,7 @@ class Venue(Protocol):
     codes: tuple[Code, ...]  # error codes inside frames, and WebSocket close codes ("close 4004")
     heartbeat: Heartbeat
     limits: Limits
+    time: Timekeeper | None  # None where the venue tells no time
     options: Mapping[str, str]  # option name -> help; the only extra keys a [[source]] of this venue may have
     secrets: frozenset[str]  # which of the options are secret
 

@@ -20,7 +20,7 @@ from recorder.lines import At, Lines, Route
 from recorder.records import Ack, Decoded, Header, Notice, Pong, Reaction, Refusal, Rows, Streams
 from recorder.shapes import WRITE, spelled
 from recorder.subscriptions import BaseVenue, Key
-from recorder.venues import Channel, Continuity, Heartbeat, Limits, Subscription, codes
+from recorder.venues import Channel, Continuity, Heartbeat, Limits, Subscription, Timekeeper, codes
 
 _NUMBERED, _CHAINED, _BARRED, _NONE = Continuity.NUMBERED, Continuity.CHAINED, Continuity.BARS, Continuity.NONE
 _VIP = "the venue wants a login with VIP tier, which this version does not have"
@@ -377,6 +377,7 @@ class Okx(BaseVenue):
     # Idle connections are closed after 30 s. The venue allows 64 KB of arguments in a request.
     heartbeat = Heartbeat(b"ping", interval=15.0, reply_within=10.0, idle_only=True)
     limits = Limits(connects_per_second=3, operations_per_hour=480, request_bytes=64_000)
+    time = Timekeeper("/api/v5/public/time", ("data", 0, "ts"))
 
     def key(self, channel: str) -> Key | None:
         """What a channel is about."""

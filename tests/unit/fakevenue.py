@@ -6,7 +6,19 @@ from collections.abc import Mapping, Sequence
 
 from recorder.config import Source
 from recorder.records import Header, Streams
-from recorder.venues import Channel, Code, Continuity, Decoder, Heartbeat, Limits, Line, Request, Subscription, Venue
+from recorder.venues import (
+    Channel,
+    Code,
+    Continuity,
+    Decoder,
+    Heartbeat,
+    Limits,
+    Line,
+    Request,
+    Subscription,
+    Timekeeper,
+    Venue,
+)
 
 
 class Fake:
@@ -22,6 +34,7 @@ class Fake:
     )
     codes: tuple[Code, ...] = ()
     heartbeat = Heartbeat(b"ping", 20, 10, True)
+    time: Timekeeper | None = None
     limits = Limits()
     options: Mapping[str, str] = {"api_key": "your key", "business": "stock or crypto"}
     secrets = frozenset({"api_key"})

@@ -38,7 +38,7 @@ from recorder.records import (
     Streams,
     decode_control,
 )
-from recorder.venues import Channel, Code, Decoder, Heartbeat, Limits, Line, Request, Subscription
+from recorder.venues import Channel, Code, Decoder, Heartbeat, Limits, Line, Request, Subscription, Timekeeper
 from recorder.venues import Continuity as Proof
 
 WALL = 1_700_000_000_000_000
@@ -71,6 +71,7 @@ class Toy:
     )
     codes: tuple[Code, ...] = CODES
     heartbeat = Heartbeat(b"ping", 20.0, 10.0, True)
+    time: Timekeeper | None = None
     options: Mapping[str, str] = {}
     secrets: frozenset[str] = frozenset()
 
