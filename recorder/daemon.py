@@ -19,12 +19,13 @@ from loguru import logger
 from recorder import __version__
 from recorder.capture.datadir import DataDir
 from recorder.config import Config
-from recorder.errors import ConfigError, Exit, RecorderError
+from recorder.errors import ConfigError, Exit, RecorderError, SinkUnavailable
+from recorder.following import Following, remembered
 from recorder.observe.health import Beats, Watchdog, notify
 from recorder.observe.http import HttpServer, Pages
 from recorder.observe.metrics import Metrics
 from recorder.observe.report import FeedReport, Report
-from recorder.pipeline import Pipeline
+from recorder.pipeline import Pipeline, Scope
 from recorder.records import now_us
 from recorder.store.ground import ground
 from recorder.store.lane import Lane
@@ -34,7 +35,8 @@ from recorder.store.sink import Sink
 STOP_SECONDS = 7.0  # the promise is 10 s from SIGTERM to exit, a local database's end included
 LOOK_SECONDS = 0.2
 STUCK_SECONDS = 30.0  # a thread that has not turned its loop for so long is stuck
-RETAIN_MINUTES = 10
+RETAIN_SECONDS = 600
+FOLLOW_TURN_SECONDS = 1  # a look at whose turn it is
 
 
 class Daemon:
@@ -54,10 +56,15 @@ class Daemon:
             raw=self._raw,
             aside=lambda frames: self.pipeline.preparer.aside(frames),
         )
-        self.pipeline = Pipeline(config, home, self.sink, self.ground, self.beats, only)
+        scope = Scope(only, lambda source: remembered(config.home, source.name))
+        self.pipeline = Pipeline(config, home, self.sink, self.ground, self.beats, scope)
         self.metrics = self.pipeline.metrics
         self.http = HttpServer(config.recorder.listen, Pages(self.metrics, self, self.beats), self.beats)
-        self.chores = Chores(self._retain, self.beats, self.metrics)
+        sources = [source for source in config.sources if not only or source.name in only]
+        self.following = Following(sources, config.home, self.pipeline.serve, self._database)
+        self.chores = Chores(self.beats, self.metrics)
+        self.chores.add("retention", RETAIN_SECONDS, self._retain)
+        self.chores.add("instruments", FOLLOW_TURN_SECONDS, self.following.turn)
 
     def start(self) -> None:
         """The HTTP port first: if it is taken, nothing else was begun."""
@@ -86,8 +93,14 @@ class Daemon:
     def _retain(self) -> None:
         """Where the server has no policies, old rows go by our own hand, on a connection of its own."""
         if any(self.config.retention.values()) and not self.pipeline.writer.database:
-            with psycopg.connect(self.ground.url(), autocommit=True, connect_timeout=10) as conn:
+            with self._database() as conn:
                 retain(conn, self.config.retention)
+
+    def _database(self) -> psycopg.Connection[tuple[object, ...]]:
+        """A connection for a chore. Where the writer has none, a chore need not try."""
+        if self.pipeline.writer.database:
+            raise SinkUnavailable(self.pipeline.writer.database)
+        return psycopg.connect(self.ground.url(), autocommit=True, connect_timeout=10)
 
     def _raw(self, feed: str, run: str, n: int) -> bytes | None:
         lane = self.pipeline.writer.lanes.get(feed)
@@ -141,13 +154,16 @@ class Daemon:
 class Chores(threading.Thread):
     """Thread `chores`: slow work on the wall clock (`schedule`). A chore that fails is counted and tried again."""
 
-    def __init__(self, retention: Callable[[], object], beats: Beats, metrics: Metrics) -> None:
+    def __init__(self, beats: Beats, metrics: Metrics) -> None:
         super().__init__(name="chores", daemon=True)  # a chore in the database must not delay the end
         self._beats = beats
         self._metrics = metrics
         self._stopping = threading.Event()
         self._jobs = schedule.Scheduler()
-        self._jobs.every(RETAIN_MINUTES).minutes.do(self.perform, "retention", retention)
+
+    def add(self, name: str, seconds: int, chore: Callable[[], object]) -> None:
+        """A chore to do every so many seconds, the first time at once."""
+        self._jobs.every(seconds).seconds.do(self.perform, name, chore).next_run = datetime.now()  # noqa: DTZ005 - its clock
 
     def run(self) -> None:
         """Until stopped."""

@@ -9,7 +9,7 @@ import queue
 import shutil
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from loguru import logger
@@ -22,6 +22,7 @@ from recorder.capture.spool import Spool
 from recorder.capture.spoolreader import SpoolReader, spooled_feeds
 from recorder.capture.syncer import Syncer
 from recorder.config import Config, Source
+from recorder.listing import resolve
 from recorder.observe.health import Beats
 from recorder.observe.metrics import Metrics, Reading
 from recorder.quality.continuity import Continuity
@@ -53,14 +54,30 @@ class Planned:
     line: Line
 
 
-def planned(config: Config, only: tuple[str, ...] = ()) -> list[Planned]:
-    """Every connection to make; with `only`, those of these sources."""
-    sources = [s for s in config.sources if not only or s.name in only]
-    return [
-        Planned(f"{source.name}/{line.name}", source, venues()[source.venue], line)
-        for source in sources
-        for line in venues()[source.venue].lines(source)
-    ]
+Known = Callable[[Source], Sequence[str]]
+
+
+def _nothing(source: Source) -> Sequence[str]:
+    """Nobody has asked a venue what it lists."""
+    return ()
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What is to be recorded: with `only`, these sources. `listed`: the symbols that a source's patterns are held
+    against, as far as they are known."""
+
+    only: tuple[str, ...] = ()
+    listed: Known = _nothing
+
+    def planned(self, sources: Iterable[Source]) -> list[Planned]:
+        """Every connection to make."""
+        return [
+            Planned(f"{source.name}/{line.name}", source, venues()[source.venue], line)
+            for source in sources
+            if not self.only or source.name in self.only
+            for line in venues()[source.venue].lines(resolve(source, self.listed(source)))
+        ]
 
 
 def segment_bytes(max_size: int) -> int:
@@ -79,7 +96,7 @@ class Pipeline:
         sink: Sink,
         ground: Ground,
         beats: Beats,
-        only: tuple[str, ...] = (),
+        scope: Scope,
     ) -> None:
         self.config = config
         self.home = home
@@ -97,13 +114,14 @@ class Pipeline:
         self.syncer = Syncer(config.spool.sync, observe=synced, beat=lambda: beats.beat("spool-syncer"))
         self.heartbeats = Heartbeats(beats)
         self._beats = beats
-        wanted = planned(config, only)
+        wanted = scope.planned(config.sources)
         self._share = max(QUEUE_BYTES // max(1, len(wanted)), SMALLEST_SHARE)
         for plan in wanted:
+            self._plans[plan.feed] = plan
             feed, lane = self._open(plan)
             self.feeds.append(feed)
             self.lanes.append(lane)
-        self._retire(planned(config))
+        self._retire(replace(scope, only=()).planned(config.sources))
         stored = Stored(sink, self._table, lambda stream: self._kind(stream) is Kind.NUMBERED)
         self.preparer = Preparer(home.identity, self.streams, self._continuity, stored, self.metrics)
         self.writer = Writer(
@@ -116,7 +134,6 @@ class Pipeline:
     def _open(self, plan: Planned) -> tuple[Feed, Lane]:
         """Open a feed's spool; its feed, and the lane that stores it."""
         source = plan.source
-        self._plans[plan.feed] = plan
         public = {k: v for k, v in source.options.items() if k not in plan.venue.secrets}
         header = Header(self.home.identity, plan.feed, source.name, plan.venue.name, plan.line.path, public)
         root = self.home.spool
@@ -138,33 +155,53 @@ class Pipeline:
         feed = Feed(plan.feed, source, plan.venue, plan.line, parts, self.fail)
         return feed, Lane(plan.feed, source.name, SpoolReader(root, plan.feed, spool), state, self._decoder)
 
+    def serve(self, source: Source) -> None:
+        """Record what this source asks for now, and nothing else of it; what stays the same is not touched."""
+        venue = venues()[source.venue]
+        with self._slots:
+            held = [plan.line for plan in self._plans.values() if plan.source.name == source.name]
+            for line in venue.lines(source, held):
+                plan = Planned(f"{source.name}/{line.name}", source, venue, line)
+                known = plan.feed in self._plans
+                self._plans[plan.feed] = plan
+                if not known:
+                    self._begin(plan, ())
+                for feed in self.feeds:
+                    if feed.feed in (plan.feed, other_slot(plan.feed)):
+                        feed.serve(line.subscriptions)
+
+    def _begin(self, plan: Planned, before: Sequence[str]) -> Feed:
+        """A feed while others run. Its lane waits until the feeds before it are drained."""
+        feed, lane = self._open(plan)
+        self.writer.change(lambda: self._join(lane, before))
+        self.feeds = [*self.feeds, feed]
+        feed.start()
+        return feed
+
     # --- two feeds on one line -------------------------------------------------------------------------------------
 
     def relieve(self, feed: Feed) -> Feed | None:
         """A second feed on the line of this one. What it brings waits in its spool until the first one has ended and
         is drained; continuity then drops what both have brought."""
+        other = other_slot(feed.feed)
         with self._slots:
-            plan = replace(self._plans[feed.feed], feed=other_slot(feed.feed))
-            if any(each.feed == plan.feed for each in self.feeds):
+            plan = self._plans.get(feed.feed) or self._plans[other]
+            if any(each.feed == other for each in self.feeds):
                 return None
-            successor, lane = self._open(plan)
-            self.writer.change(lambda: self._join(lane, feed.feed))
-            self.feeds = [*self.feeds, successor]
-            successor.start()
-            return successor
+            return self._begin(replace(plan, feed=other), (feed.feed,))
 
-    def _join(self, lane: Lane, before: str) -> None:
+    def _join(self, lane: Lane, before: Sequence[str]) -> None:
         """In the writer's thread: the lane of a new feed, or of one that has run before."""
-        known = self.writer.lanes.get(lane.feed)
-        first = self.writer.lanes[before]
-        first.waits_for = [each for each in first.waits_for if each is not known]
-        if known is not None and lane.state is not None:
+        known, first = self.writer.lanes.get(lane.feed), [self.writer.lanes[name] for name in before]
+        for each in first:
+            each.waits_for = [other for other in each.waits_for if other is not known]
+        lane.waits_for = first
+        if known is None:
+            self.lanes.append(lane)
+            self.writer.join_lane(lane)
+        elif lane.state is not None:
             known.revive(lane.reader, lane.state)
-            known.waits_for = [first]
-            return
-        lane.waits_for = [first]
-        self.lanes.append(lane)
-        self.writer.join_lane(lane)
+            known.waits_for = first
 
     def relieved(self, feed: Feed) -> None:
         """A feed has left its line to the other one."""

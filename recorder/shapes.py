@@ -1,6 +1,6 @@
-"""What a record of each table says before it is a line, and how a venue's messages take that shape.
+"""What a record of each table says before it is a line.
 
-Owns the fields of a record of every table and their way into `Lines`. A venue says how it spells them (`spelled`), or
+Owns the fields of a record of every table and their way into `Lines`. A venue says how it spells them (`spelling`), or
 fills them itself where its messages are built otherwise. Never knows a venue, and never proves a value (guards do).
 
 Numbers are the venue's text, times its milliseconds as text, "" for nothing.
@@ -9,27 +9,16 @@ Numbers are the venue's text, times its milliseconds as text, "" for nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any, ClassVar, TypeVar, cast
+from typing import Annotated, Any
 
 import msgspec
 
 from recorder.guards import Bad, levels
 from recorder.lines import At, Lines
 from recorder.records import Rows
+from recorder.spelling import Shape
 
 Int = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
-
-
-class Shape(msgspec.Struct, gc=False):
-    """What all records have. `symbol` only where a message does not say it once for all of its records; `sent`: the
-    names of everything that a venue sends of it, as far as we know."""
-
-    sent: ClassVar[frozenset[str]] = frozenset()
-    time: str = ""
-    symbol: str = ""
-
-
-S = TypeVar("S", bound=Shape)
 
 
 class Trade(Shape, gc=False):
@@ -87,13 +76,13 @@ class Interest(Shape, gc=False):
 
 
 class Reference(Shape, gc=False):
-    """Rows of `reference_prices`: one for each kind that the channel tells."""
+    """Rows of `reference_prices`: one for each kind that a message speaks of."""
 
-    mark: str = ""
-    index: str = ""
-    estimated: str = ""
-    limit_up: str = ""
-    limit_down: str = ""
+    mark: str | None = None
+    index: str | None = None
+    estimated: str | None = None
+    limit_up: str | None = None
+    limit_down: str | None = None
 
 
 class Liquidation(Shape, gc=False):
@@ -103,19 +92,6 @@ class Liquidation(Shape, gc=False):
     position_side: str = ""
     price: str = ""
     size: str = ""
-
-
-def spelled(shape: type[S], names: str, also: str = "") -> type[S]:
-    """The shape as a venue spells it: `trade_id=tradeId side …`, our name of each field that it sends and the venue's
-    (one name where both are the same), in the order of the wire: looked for in order, fields are found at once.
-    `also`: what it is known to send besides."""
-    known = {each.name: each for each in msgspec.structs.fields(shape)}
-    theirs = dict((each + f"={each}").split("=")[:2] for each in names.split())
-    sent = frozenset({*theirs.values(), *also.split()})
-    theirs |= {each: f"not sent: {each}" for each in known if each not in theirs}  # no field of theirs by our name
-    fields = [(n, known[n].type, msgspec.field(default=known[n].default, name=theirs[n])) for n in theirs]
-    made = msgspec.defstruct(shape.__name__, fields, bases=(shape,), namespace={"sent": sent}, gc=False)
-    return cast(type[S], made)
 
 
 # --- into lines -----------------------------------------------------------------------------------------------------
@@ -172,18 +148,25 @@ def _liquidations(lines: Lines, at: At, found: Sequence[Liquidation]) -> Rows:
     return lines.liquidations(at, sides, positions, numbers)
 
 
-def references(lines: Lines, at: At, found: Sequence[Reference], kinds: Sequence[Sequence[str]]) -> Rows:
-    """`kinds`: of each, the fields of `Reference` that its channel tells, a row for each. A limit that is off is a row
-    without a price."""
+def _references(lines: Lines, at: At, found: Sequence[Reference]) -> Rows:
+    """A row for each kind of price that the message speaks of. A limit that is off is a row without a price."""
+    kinds = Reference.__struct_fields__[2:]
     rows = [
-        (frame, route, time, kind, getattr(each, kind))
-        for frame, route, time, each, some in zip(*at, found, kinds, strict=True)
-        for kind in some
+        (frame, route, time, kind, price)
+        for frame, route, time, each in zip(*at, found, strict=True)
+        for kind in kinds
+        if (price := getattr(each, kind)) is not None
     ]
-    if any(not price and not kind.startswith("limit") for _, _, _, kind, price in rows):
+    if len({frame for frame, *_ in rows}) < len(set(at.frames)):
         raise Bad("missing_field")
-    frames, routes, times, names, prices = zip(*rows, strict=True) if rows else ((),) * 5
-    return lines.reference_prices(At(frames, routes, times), names, prices)
+    many = At.of(row[:3] for row in rows)
+    return lines.reference_prices(many, [kind for *_, kind, _ in rows], [price for *_, price in rows])
+
+
+def candles(lines: Lines, at: At, bars: Sequence[Sequence[str]]) -> Rows:
+    """`bars`: open, high, low, close, volume, turnover, and "1" if closed, "0" if not."""
+    *numbers, closed = zip(*bars, strict=True) if bars else [()] * 7
+    return lines.candles(at, numbers, closed)
 
 
 WRITE: Mapping[str, Callable[[Lines, At, Sequence[Any]], Rows]] = {
@@ -193,4 +176,6 @@ WRITE: Mapping[str, Callable[[Lines, At, Sequence[Any]], Rows]] = {
     "funding_rates": _funding,
     "open_interest": _interest,
     "liquidations": _liquidations,
+    "reference_prices": _references,
+    "candles": candles,
 }

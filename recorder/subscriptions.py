@@ -14,6 +14,7 @@ from dataclasses import dataclass, fields, replace
 from zlib import crc32
 
 from recorder.config import Source
+from recorder.listing import Listing, is_pattern
 from recorder.venues import Channel, Limits, Line, Request, Subscription, Timekeeper
 
 
@@ -60,23 +61,34 @@ def suggest(word: str, known: Iterable[str]) -> str:
 
 
 def spread(
-    subscriptions: Sequence[Subscription], symbols: int, heavy: Callable[[Subscription], bool], heavies: int
+    subscriptions: Sequence[Subscription],
+    symbols: int,
+    heavy: Callable[[Subscription], bool],
+    heavies: int,
+    held: Sequence[Sequence[Subscription]] = (),
 ) -> list[list[Subscription]]:
     """Connections with at most `symbols` symbols and `heavies` heavy channels each (0: no limit). The channels of a
-    symbol stay together, symbols keep their order; so the same configuration always gives the same connections."""
+    symbol stay together, and what a connection has `held` it keeps; the rest goes to the first that has room. So the
+    same configuration always gives the same connections."""
     by_symbol: dict[str, list[Subscription]] = {}
     for subscription in subscriptions:
         by_symbol.setdefault(subscription.symbol, []).append(subscription)
-    groups: list[list[Subscription]] = []
-    held = weight = 0
-    for together in by_symbol.values():
-        added = sum(map(heavy, together))
-        full = (symbols and held == symbols) or (heavies and weight and weight + added > heavies)
-        if not groups or full:
-            groups.append([])
-            held = weight = 0
-        groups[-1] += together
-        held, weight = held + 1, weight + added
+    homes = {s.symbol: n for n, group in reversed([*enumerate(held)]) for s in group if s.symbol in by_symbol}
+    groups: list[list[Subscription]] = [[] for _ in held]
+    counts, weights = [0] * len(held), [0] * len(held)
+    for symbol in sorted(by_symbol, key=lambda symbol: symbol not in homes):  # who is at home stays, then the others
+        added = sum(map(heavy, by_symbol[symbol]))
+        room = (
+            n
+            for n in range(len(groups))
+            if not (symbols and counts[n] >= symbols)
+            and not (heavies and added and weights[n] and weights[n] + added > heavies)
+        )
+        n = homes[symbol] if symbol in homes else next(room, len(groups))
+        if n == len(groups):
+            groups, counts, weights = [*groups, []], [*counts, 0], [*weights, 0]
+        groups[n] += by_symbol[symbol]
+        counts[n], weights[n] = counts[n] + 1, weights[n] + added
     return groups
 
 
@@ -113,6 +125,7 @@ class Key:
     name: str
     shape: str  # regular expression
     example: str
+    listed: bool = False  # the venue's list of instruments says which there are
 
     def problem(self, symbol: str) -> str:
         """What is wrong with a symbol, "" nothing."""
@@ -130,6 +143,7 @@ class BaseVenue(ABC):
     channels: tuple[Channel, ...]
     limits: Limits
     time: Timekeeper | None = None
+    listing: Listing | None = None
     options: Mapping[str, str] = {}
     secrets: frozenset[str] = frozenset()
     paths: Mapping[str, str]
@@ -196,19 +210,26 @@ class BaseVenue(ABC):
 
     def _check_symbol(self, symbol: str, channels: Sequence[str]) -> str:
         """What the first of a block's channels that minds it has against a symbol."""
-        if any(c in symbol for c in "*?[]"):
-            return f'"{symbol}" is a pattern, which this version does not resolve yet; list the symbols themselves'
+        if is_pattern(symbol):
+            listless = self.listing is None or next((c for c in channels if not self._listed(c)), "")
+            return f'"{symbol}" is a pattern, but the venue gives no list for {listless or "it"}' if listless else ""
         keys = dict.fromkeys(self.key(channel) for channel in channels if self.channel(channel))
         return next((problem for key in keys if key and (problem := key.problem(symbol))), "")
 
-    def lines(self, source: Source) -> list[Line]:
+    def _listed(self, channel: str) -> bool:
+        """Whether a channel is about what the venue lists: then patterns mean something."""
+        key = self.key(channel)
+        return key is not None and key.listed
+
+    def lines(self, source: Source, held: Sequence[Line] = ()) -> list[Line]:
         """Connections of each path, named `<path>/<number>`. The advice about heavy channels gives way to a limit
         on connections."""
+        before = {path: [line.subscriptions for line in held if line.path == self.paths[path]] for path in self.paths}
         limits, asked, (heavy, few) = limits_of(source, self.limits), wanted(source), self.heavy
         split = {path: [s for s in asked if (c := self.channel(s.channel)) and c.path == path] for path in self.paths}
         for most in (few, 0):
             groups = {
-                path: spread(each, limits.symbols_per_connection, lambda s: s.channel in heavy, most)
+                path: spread(each, limits.symbols_per_connection, lambda s: s.channel in heavy, most, before[path])
                 for path, each in split.items()
             }
             if not limits.max_connections or sum(map(len, groups.values())) <= limits.max_connections:

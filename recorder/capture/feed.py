@@ -29,10 +29,10 @@ from recorder.errors import ConnectionLost
 from recorder.observe.health import Beats
 from recorder.observe.metrics import Metrics
 from recorder.quality.continuity import Continuity
-from recorder.records import Alive, Closed, Failed, Opened, Streams
+from recorder.records import Alive, Closed, Ended, Failed, Opened, Streams
 from recorder.redact import redact
 from recorder.subscriptions import limits_of
-from recorder.venues import Decoder, Line, Venue
+from recorder.venues import Decoder, Line, Subscription, Venue
 
 DOORS = Doors()  # venues count connections per address, so it is one for the process
 LONGEST_WAIT = 1.0  # between two beats while there is nothing to do
@@ -109,6 +109,7 @@ class Feed(threading.Thread):
         self._intake = Intake(outlet, venue.channel, parts.clock)
         self.last_data = self._intake.last_data
         self._subscriptions = Subscriptions(line.subscriptions, venue)
+        self._wanted = self._served = line.subscriptions
         self._tools = Tools(
             venue=venue,
             source=source.name,
@@ -144,12 +145,27 @@ class Feed(threading.Thread):
         seen = list(self.last_data.values())
         return self._clock.monotonic() - max(seen) if seen else None
 
+    def serve(self, subscriptions: tuple[Subscription, ...]) -> None:
+        """From any thread: record these from now on. What stays the same is not touched."""
+        self._wanted = subscriptions
+
+    def _follow(self) -> None:
+        """Take up what `serve` left."""
+        if self._wanted is not self._served:
+            self._served = self._wanted
+            self._tools.chains.cover(self._served)
+            for gone in self._subscriptions.change(self._served):
+                self._intake.note(Ended(gone.channel, gone.symbol))
+
     def stop(self) -> None:
         """Take leave of the venue and end; within a second, even in the middle of connecting."""
         self._stop_event.set()
 
     def attempt(self) -> float:
         """One connection, from its turn at the venue's door to its end; seconds until the next."""
+        self._follow()
+        if not self._served:
+            return LONGEST_WAIT  # nothing to ask for: a venue would only close the connection
         now = self._clock.monotonic()
         self._pause(self._parts.doors.reserve(self.venue.name, self._limits.connects_per_second, now))
         if self._stop_event.is_set():
@@ -203,6 +219,9 @@ class Feed(threading.Thread):
         settled_at: float | None = None
         while not self._stop_event.is_set():
             self._parts.beats.beat(self.name)
+            self._follow()
+            if not self._served:
+                return
             session.turn()
             if self.proven_at is None and self._subscriptions.settled:
                 now = self._clock.monotonic()

@@ -70,9 +70,15 @@ class Chains:
     looked at; the writer judges everything once more, in committed order, to record it."""
 
     def __init__(self, venue: Venue, subscriptions: Iterable[Subscription], continuity: Continuity) -> None:
-        channels = [venue.channel(s.channel) for s in subscriptions]
-        self._tables = {c.table for c in channels if c is not None and c.continuity is Proof.CHAINED}
+        self._venue = venue
+        self._tables: set[str] = set()
         self._continuity = continuity
+        self.cover(subscriptions)
+
+    def cover(self, subscriptions: Iterable[Subscription]) -> None:
+        """Look at the channels of these."""
+        channels = [self._venue.channel(s.channel) for s in subscriptions]
+        self._tables = {c.table for c in channels if c is not None and c.continuity is Proof.CHAINED}
 
     def broken(self, decoded: Decoded) -> list[int]:
         """Streams whose chain broke in this burst."""

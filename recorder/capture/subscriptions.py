@@ -112,6 +112,24 @@ class Subscriptions:
             entry.due, entry.pause, entry.broken = math.inf, PAUSE, False
         self._ask(self.entries, first=True)
 
+    def change(self, wanted: Sequence[Subscription]) -> list[Subscription]:
+        """Want something else from now on: what is new is asked for, what is gone is ended and returned."""
+        keep = set(wanted)
+        gone = [s for s in self.entries if s not in keep]
+        new = [s for s in wanted if s not in self.entries]
+        self.wanted = wanted
+        for subscription in gone:
+            del self.entries[subscription]
+        if gone:
+            self.queue.extend(Outgoing(request) for request in self.venue.unsubscribe(gone))
+        self.entries.update({s: Entry(s) for s in new})
+        self._ask(new, first=True)
+        return gone
+
+    def _held(self, subscriptions: Iterable[Subscription]) -> list[Entry]:
+        """The entries of those that are still wanted."""
+        return [entry for s in subscriptions if (entry := self.entries.get(s)) is not None]
+
     @property
     def hopeless(self) -> bool:
         """Everything was refused: this connection can bring nothing."""
@@ -132,8 +150,7 @@ class Subscriptions:
         """A request went out: the answers to it are awaited."""
         if outgoing.request.id and outgoing.asks:
             self._requests[outgoing.request.id] = outgoing.asks
-        for subscription in outgoing.asks:
-            entry = self.entries[subscription]
+        for entry in self._held(outgoing.asks):
             entry.state, entry.due = State.ASKED, now + ANSWER_WITHIN
             entry.attempts += 1
 
@@ -220,7 +237,7 @@ class Subscriptions:
         due = [d for d in self._doubts if d.due <= now]
         self._doubts = [d for d in self._doubts if d.due > now]
         for doubt in due:
-            left = [s for s in doubt.subscriptions if self.entries[s].state is State.ASKED]
+            left = [e.subscription for e in self._held(doubt.subscriptions) if e.state is State.ASKED]
             if len(left) == 1:
                 rejections.append(self._reject(left[0], doubt.refusal.code, doubt.refusal.message))
             half = len(left) // 2
@@ -241,7 +258,7 @@ class Subscriptions:
         if named in self.entries:
             return [] if self.entries[named].state is State.REJECTED else [named]
         asked = self._requests.get(refusal.request, ())
-        return [s for s in asked if self.entries[s].state is State.ASKED]
+        return [e.subscription for e in self._held(asked) if e.state is State.ASKED]
 
     def _reject(self, subscription: Subscription, code: str, message: str) -> Rejection:
         entry = self.entries[subscription]

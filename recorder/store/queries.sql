@@ -410,3 +410,15 @@ SELECT name FROM unnest(%s::text[]) AS name WHERE NOT has_table_privilege(to_reg
 -- name: may_create
 -- Whether the user may make tables where they would go.
 SELECT has_schema_privilege(current_schema(), 'CREATE');
+
+-- name: last_instruments
+-- What the table holds of every instrument: source, channel.
+SELECT DISTINCT ON (symbol) symbol, type, base, quote, settle, tick_size, lot_size, contract_value, state, listed_at,
+       expires_at
+FROM instruments WHERE source = %s AND channel = %s ORDER BY symbol, time DESC;
+
+-- name: insert_instrument
+-- A change of an instrument: time, received_at, source, channel, symbol, and the columns of last_instruments.
+INSERT INTO instruments (time, received_at, source, channel, symbol, type, base, quote, settle, tick_size, lot_size,
+                         contract_value, state, listed_at, expires_at)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s);

@@ -16,6 +16,7 @@ from functools import cache
 from typing import Protocol
 
 from recorder.config import Source
+from recorder.listing import Listing
 from recorder.records import Burst, Decoded, Header, Reaction, Streams
 
 
@@ -158,6 +159,7 @@ class Venue(Protocol):
     heartbeat: Heartbeat
     limits: Limits
     time: Timekeeper | None  # None where the venue tells no time
+    listing: Listing | None  # None where the venue does not tell what can be traded
     options: Mapping[str, str]  # option name -> help; the only extra keys a [[source]] of this venue may have
     secrets: frozenset[str]  # which of the options are secret
 
@@ -165,9 +167,9 @@ class Venue(Protocol):
         """Everything wrong with a source's subscriptions and options, one sentence each with a suggestion."""
         ...
 
-    def lines(self, source: Source) -> list[Line]:
-        """The connections to make, subscriptions spread over them within the limits. Stable: the same source
-        gives the same names with the same subscriptions."""
+    def lines(self, source: Source, held: Sequence[Line] = ()) -> list[Line]:
+        """The connections to make, subscriptions spread over them within the limits. Stable: the same source gives
+        the same names with the same subscriptions; lines that are `held` keep what is still wanted, also of nothing."""
         ...
 
     def subscribe(self, subscriptions: Sequence[Subscription]) -> list[Request]:

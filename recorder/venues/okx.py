@@ -17,8 +17,10 @@ from recorder import shapes
 from recorder.decoding import BaseDecoder, Batch, Item, announce, by_start, count_drift, flatten, note, parse_rest
 from recorder.guards import TROUBLE, Bad, name
 from recorder.lines import At, Lines, Route
+from recorder.listing import Ask, Instrument, Listing
 from recorder.records import Ack, Decoded, Header, Notice, Pong, Reaction, Refusal, Rows, Streams
-from recorder.shapes import WRITE, spelled
+from recorder.shapes import WRITE
+from recorder.spelling import spelled
 from recorder.subscriptions import BaseVenue, Key
 from recorder.venues import Channel, Continuity, Heartbeat, Limits, Subscription, Timekeeper, codes
 
@@ -60,7 +62,7 @@ _INTERVALS = {
 }
 
 # What a channel is about, where that is no instrument; None: nothing.
-_INSTRUMENT = Key("instId", r"[A-Z0-9]+(-[A-Z0-9_]+)+", "BTC-USDT or BTC-USDT-SWAP")
+_INSTRUMENT = Key("instId", r"[A-Z0-9]+(-[A-Z0-9_]+)+", "BTC-USDT or BTC-USDT-SWAP", listed=True)
 _SPREAD = Key("sprdId", r"[A-Z0-9-]+_[A-Z0-9-]+", "BTC-USDT_BTC-USDT-SWAP")
 _FAMILY = Key("instFamily", r"[A-Z0-9]+-[A-Z0-9_]+", "BTC-USD")
 _TYPE = Key("instType", "SPOT|MARGIN|SWAP|FUTURES|OPTION", "SPOT, MARGIN, SWAP, FUTURES or OPTION")
@@ -203,30 +205,16 @@ _USUAL = {
     for each in _members(channel)
 }
 
-_PRICES = {
-    "mark-price": ("mark",),
-    "index-tickers": ("index",),
-    "estimated-price": ("estimated",),
-    "price-limit": ("limit_up", "limit_down"),
-}
-
-
-def _candles(lines: Lines, batch: Batch[Push[Any]]) -> Rows:
-    """[open time, open, high, low, close, vol, volCcy, volCcyQuote, confirm]; the last two came in 2022. Of marks and
-    indices: [open time, open, high, low, close, confirm]."""
-    frames, routes, found = flatten(batch, [push.data for push in batch.said])
-    bars = [_bar(bar, route) for bar, route in zip(found, routes, strict=True)]
-    numbers = [*([bar[i] for bar in bars] for i in range(1, 6)), [bar[7] or bar[6] for bar in bars]]
-    return lines.candles(At(frames, routes, [bar[0] for bar in bars]), numbers, [bar[8] for bar in bars])
-
 
 def _bar(bar: list[str], route: Route) -> list[str]:
-    """The nine elements of a bar."""
+    """[open time, open, high, low, close, vol, volCcy, volCcyQuote, confirm]; the last two came in 2022. Of marks and
+    indices: [open time, open, high, low, close, confirm]."""
     if route.channel.startswith("candle"):
         if 7 <= len(bar) <= 9:
-            return [*bar, "", ""][:9]
+            *front, in_coins, in_quote, closed = [*bar, "", ""][:9]
+            return [*front, in_quote or in_coins, closed]
     elif len(bar) == 6:
-        return [*bar[:5], "", "", "", bar[5]]
+        return [*bar[:5], "", "", bar[5]]
     raise Bad("wrong_type")
 
 
@@ -237,6 +225,12 @@ def _books(lines: Lines, at: At, found: list[Any], batch: Batch[Push[Any]]) -> R
         wholes = [route.channel == "books5" or b.prev_seq == -1 for route, b in zip(at.routes, found, strict=True)]
         kinds = [kind or ("snapshot" if whole else "") for kind, whole in zip(kinds, wholes, strict=True)]
     return shapes.books(lines, at, found, kinds)
+
+
+_LISTED = (
+    "type=instType symbol=instId base=baseCcy quote=quoteCcy settle=settleCcy contract_value=ctVal "
+    "listed_at=listTime expires_at=expTime tick_size=tickSz lot_size=lotSz state"
+)
 
 
 # --- the decoder ----------------------------------------------------------------------------------------------------
@@ -279,16 +273,14 @@ class OkxDecoder(BaseDecoder[Push[Any]]):
 
     def write(self, lines: Lines, batch: Batch[Push[Any]]) -> Rows:
         """The lines of data messages of one table."""
-        if lines.table in ("messages", "candles", "liquidations"):
-            own = {"messages": self._messages, "candles": _candles, "liquidations": self._liquidations}
-            return own[lines.table](lines, batch)
+        if lines.table in ("messages", "liquidations"):
+            return (self._messages if lines.table == "messages" else self._liquidations)(lines, batch)
         frames, routes, found = flatten(batch, [push.data for push in batch.said])
+        if lines.table == "candles":
+            bars = list(map(_bar, found, routes))
+            return shapes.candles(lines, At(frames, routes, [bar[0] for bar in bars]), [bar[1:] for bar in bars])
         at = At(frames, routes, [each.time for each in found])
-        if lines.table == "books":
-            return _books(lines, at, found, batch)
-        if lines.table == "reference_prices":
-            return shapes.references(lines, at, found, [_PRICES[route.channel] for route in routes])
-        return WRITE[lines.table](lines, at, found)
+        return _books(lines, at, found, batch) if lines.table == "books" else WRITE[lines.table](lines, at, found)
 
     def _liquidations(self, lines: Lines, batch: Batch[Push[Any]]) -> Rows:
         """A message is about a whole type, its elements about an instrument each, with a row for each order."""
@@ -377,6 +369,11 @@ class Okx(BaseVenue):
     # Idle connections are closed after 30 s. The venue allows 64 KB of arguments in a request.
     heartbeat = Heartbeat(b"ping", interval=15.0, reply_within=10.0, idle_only=True)
     limits = Limits(connects_per_second=3, operations_per_hour=480, request_bytes=64_000)
+    listing = Listing(
+        tuple(Ask("/api/v5/public/instruments", {"instType": each}) for each in ("SPOT", "SWAP", "FUTURES")),
+        spelled(Instrument, _LISTED),
+        live=frozenset({"live", "preopen"}),
+    )
     time = Timekeeper("/api/v5/public/time", ("data", 0, "ts"))
 
     def key(self, channel: str) -> Key | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from recorder.config import Source
+from recorder.listing import Listing
 from recorder.records import Header, Streams
 from recorder.venues import (
     Channel,
@@ -35,6 +36,7 @@ class Fake:
     codes: tuple[Code, ...] = ()
     heartbeat = Heartbeat(b"ping", 20, 10, True)
     time: Timekeeper | None = None
+    listing: Listing | None = None
     limits = Limits()
     options: Mapping[str, str] = {"api_key": "your key", "business": "stock or crypto"}
     secrets = frozenset({"api_key"})
@@ -49,7 +51,7 @@ class Fake:
         ]
         return problems if "api_key" in source.options else ["api_key: is missing", *problems]
 
-    def lines(self, source: Source) -> list[Line]:
+    def lines(self, source: Source, held: Sequence[Line] = ()) -> list[Line]:
         """One connection for all."""
         return [Line("public/0", "/ws", ())]
 

@@ -19,6 +19,7 @@ from recorder.capture.spool import SpoolFull
 from recorder.capture.transport import Options
 from recorder.config import Source
 from recorder.errors import ConnectionLost, SpoolFault
+from recorder.listing import Listing
 from recorder.observe.health import Beats
 from recorder.observe.metrics import Metrics
 from recorder.quality.continuity import Continuity
@@ -72,6 +73,7 @@ class Toy:
     codes: tuple[Code, ...] = CODES
     heartbeat = Heartbeat(b"ping", 20.0, 10.0, True)
     time: Timekeeper | None = None
+    listing: Listing | None = None
     options: Mapping[str, str] = {}
     secrets: frozenset[str] = frozenset()
 
@@ -82,7 +84,7 @@ class Toy:
         """All is well."""
         return []
 
-    def lines(self, source: Source) -> list[Line]:
+    def lines(self, source: Source, held: Sequence[Line] = ()) -> list[Line]:
         """Made by the tests."""
         return []
 

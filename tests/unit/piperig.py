@@ -13,13 +13,14 @@ from typing import cast
 
 import pytest
 
+from recorder import following as following_module
 from recorder import pipeline as pipeline_module
 from recorder.capture.datadir import DataDir
 from recorder.capture.spool import Spool
 from recorder.config import Config, Database, Recorder, Secret, Source, SpoolConfig, Subscribe
 from recorder.observe import metrics as metrics_module
 from recorder.observe.health import Beats
-from recorder.pipeline import Pipeline
+from recorder.pipeline import Pipeline, Scope
 from recorder.records import Burst, Header, Kind
 from recorder.store.ground import Ground
 from recorder.store.lane import Lane
@@ -37,7 +38,7 @@ class Market(Toy):
     options: Mapping[str, str] = {"api_key": "your key", "business": "stock or crypto"}
     secrets = frozenset({"api_key"})
 
-    def lines(self, source: Source) -> list[Line]:
+    def lines(self, source: Source, held: Sequence[Line] = ()) -> list[Line]:
         """One a block, named by its place."""
         blocks = [[Subscription(c, s) for c in b.channels for s in b.symbols] for b in source.subscribe]
         return [Line(f"public/{n}", "/ws", tuple(block)) for n, block in enumerate(blocks)]
@@ -68,7 +69,7 @@ class Plant:
         self.free = 1 << 40
         disk = SimpleNamespace(disk_usage=lambda path: SimpleNamespace(free=self.free))
         found = {"toy": Market(Limits())}
-        for module in (pipeline_module, metrics_module):
+        for module in (pipeline_module, metrics_module, following_module):
             patch.setattr(module, "venues", lambda: found)
         patch.setattr(pipeline_module, "now_us", lambda: self.now)
         patch.setattr(pipeline_module, "shutil", disk)
@@ -79,7 +80,8 @@ class Plant:
         """A pipeline that is not started."""
         config = configuration(self.home.home, *sources, spool=spool)
         ground = cast(Ground, SimpleNamespace(adopt=lambda: False))
-        pipeline = Pipeline(config, self.home, cast(Sink, SimpleNamespace(deadline=60.0)), ground, Beats(), tuple(only))
+        sink = cast(Sink, SimpleNamespace(deadline=60.0))
+        pipeline = Pipeline(config, self.home, sink, ground, Beats(), Scope(tuple(only)))
         for feed in pipeline.feeds:
             self._stack.callback(feed.spool.close)
         return pipeline

@@ -135,7 +135,8 @@ def test_a_chore_that_fails_is_counted_and_tried_again() -> None:
         if len(done) == 1:
             raise OSError("the database is away")
 
-    chores = Chores(retention, Beats(), metrics)
+    chores = Chores(Beats(), metrics)
+    chores.add("retention", 600, retention)
     chores._jobs.run_all()
     chores._jobs.run_all()
     assert len(done) == 2

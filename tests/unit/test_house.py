@@ -23,7 +23,8 @@ PACKAGE = ROOT / "recorder"
 # Who may import whom: a module imports from its own layer and from those above it in this list. The first prefix
 # that fits decides, so a module stands before its package where the two differ.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("errors", "failpoint", "config", "records", "redact", "log"),
+    ("errors", "failpoint", "config", "records", "redact", "log", "spelling"),
+    ("listing",),
     ("venues.__init__",),
     ("guards", "lines", "shapes", "decoding", "subscriptions"),
     ("venues",),
@@ -33,7 +34,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("store",),
     ("observe",),
     ("simulator",),
-    ("pipeline",),
+    ("pipeline", "following"),
     ("daemon",),
     ("demo", "bench"),
     ("commands",),

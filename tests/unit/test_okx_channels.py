@@ -82,7 +82,7 @@ def test_reference_prices(channel: str, element: dict[str, Any], expected: list[
 
 
 def test_a_mark_price_without_a_price_is_poison() -> None:
-    """Only limits may be off."""
+    """It is about nothing else."""
     assert poison(push("mark-price", {"ts": TS}, arg=SWAP)) == [(0, "missing_field")]
 
 

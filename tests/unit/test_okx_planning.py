@@ -104,7 +104,8 @@ def test_what_a_request_asks(channel: str, symbol: str, arg: dict[str, str]) -> 
         ("trades", "BTCUSDT", 'did you mean "BTC-USDT"?'),
         ("trades", "BTC/USDT", 'did you mean "BTC-USDT"?'),
         ("trades", "B", "it looks like BTC-USDT"),
-        ("trades", "*-USDT", "is a pattern"),
+        ("liquidation-orders", "S*", "is a pattern, but the venue gives no list for liquidation-orders"),
+        ("sprd-tickers", "*_BTC-USDT-SWAP", "is a pattern, but the venue gives no list for sprd-tickers"),
         ("liquidation-orders", "BTC-USDT", "it looks like SPOT, MARGIN, SWAP"),
         ("liquidation-orders", "swap", 'did you mean "SWAP"?'),
         ("trades", "", '"trades" needs symbols'),
@@ -121,6 +122,7 @@ def test_mistakes_are_explained(channels: str, symbols: str, problem: str) -> No
 def test_what_is_possible_has_no_problems() -> None:
     """Every channel that there is can be asked for."""
     blocks = [
+        (("trades", "books", "funding-rate"), ("*-USDT-SWAP", "ETH-?SD")),
         (("trades", "books", "candle1m", "mark-price-candle1H"), ("BTC-USDT", "BTC-USD-SWAP", "BTC-USD_UM-SWAP")),
         (("liquidation-orders", "instruments"), ("SWAP",)),
         (("status",), ()),

@@ -19,7 +19,7 @@ from recorder.pipeline import (
     SMALLEST_SHARE,
     STUCK_US,
     Pipeline,
-    planned,
+    Scope,
     segment_bytes,
 )
 from recorder.records import Stream
@@ -46,8 +46,8 @@ def gauge(pipeline: Pipeline, name: str, **labels: str) -> float | None:
 def test_every_connection_is_a_feed(yard: Plant, tmp_path: Path) -> None:
     """A feed's name is its source's and its line's; with `only`, other sources are left alone."""
     config = configuration(tmp_path, source("one", 2), source("two"))
-    assert [plan.feed for plan in planned(config)] == ["one/public/0", "one/public/1", "two/public/0"]
-    assert [plan.feed for plan in planned(config, ("two",))] == ["two/public/0"]
+    assert [plan.feed for plan in Scope().planned(config.sources)] == ["one/public/0", "one/public/1", "two/public/0"]
+    assert [plan.feed for plan in Scope(("two",)).planned(config.sources)] == ["two/public/0"]
 
 
 @pytest.mark.parametrize(

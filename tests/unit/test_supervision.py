@@ -25,7 +25,7 @@ def test_a_slow_chore_is_not_stuck() -> None:
         missed.append(set(beats.stale(30.0)))
         raise ValueError("it failed, too")
 
-    chores = Chores(slow, beats, Metrics())
+    chores = Chores(beats, Metrics())
     beats.register(chores.name)
     chores.perform("retention", slow)
     assert missed == [set()]
