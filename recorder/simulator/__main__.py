@@ -12,7 +12,8 @@ import sys
 from pathlib import Path
 
 from recorder.simulator.clock import SystemClock
-from recorder.simulator.okx import NO_LIMITS, FlatOut, OkxVenue
+from recorder.simulator.okx import NO_LIMITS, OkxVenue
+from recorder.simulator.okx_flood import FlatOut
 from recorder.simulator.oracle import NumberedMarket
 from recorder.simulator.server import Simulator
 
