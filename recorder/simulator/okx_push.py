@@ -296,7 +296,7 @@ class Pusher:
         if not every or now % every:
             return
         rows, (told, at) = self._rows(key, instrument, now), self._told.get(key, ([], 0))
-        if rows and (rows != told or (repeat and now - at >= repeat)):
+        if rows and (rows != told or every == repeat or (repeat and now - at >= repeat)):
             self._told[key] = (rows, now)
             self._push(key, lambda: _message(key, derived.stamped(rows, now)))
 
