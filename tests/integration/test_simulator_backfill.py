@@ -19,7 +19,7 @@ HOURS8 = 8 * 3_600_000
 @pytest.fixture(scope="module")
 def simulator() -> Iterator[Simulator[OkxVenue]]:
     """A venue with all kinds of instruments, some minutes old."""
-    with whole() as one:
+    with whole(rate=60) as one:
         one.advance(600)
         yield one
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -288,7 +289,7 @@ def test_the_hour_before_delivery() -> None:
     """Only in the last hour of a future its estimated price is pushed, every 200 ms, by instrument and by family; then
     it is gone from the list, which is pushed, and from the socket."""
     clock = ManualClock()
-    market = Market(LISTINGS[:1], clock.wall_us(), rate=10)
+    market = Market([replace(LISTINGS[0], calm=True)], clock.wall_us(), rate=1)
     symbol = "BTC-USDT-250615"
     with Simulator(OkxVenue(market, rules=NO_LIMITS, clock=clock)) as simulator, Client(simulator) as client:
         simulator.fault(okx_commands.List(symbol=symbol, rate=2, expires_in=3_610))
