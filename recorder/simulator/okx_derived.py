@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from zlib import crc32
 
 from recorder.simulator.market import Instrument, Listing, Match, Phase, Trade
-from recorder.simulator.okx_bars import FUNDING, HOUR, SECOND, bar_span
+from recorder.simulator.okx_bars import FUNDING, SECOND, bar_span
 from recorder.simulator.okx_text import decimal_of, fixed, plain
 
 LIQUIDATED = 97  # every trade with an id that this divides was a liquidation
@@ -55,10 +55,8 @@ def index_ticker(index: str, leader: Instrument) -> str:
     )
 
 
-def estimated_price(one: Instrument, leader: Instrument, now: int) -> str:
-    """`estimated-price`: empty but in the hour before delivery or exercise."""
-    if not 0 < one.listing.expires - now <= HOUR:
-        return ""
+def estimated_price(one: Instrument, leader: Instrument) -> str:
+    """`estimated-price`: what delivery or exercise would be settled with now."""
     kind = "exercise" if one.listing.kind == "OPTION" else "delivery"
     return f'{names(one.listing)},"settlePx":"{_price(leader, leader.mark)}","settleType":"{kind}"'
 

@@ -14,7 +14,7 @@ from recorder.simulator import okx_derived as derived
 from recorder.simulator.book import Level, Update
 from recorder.simulator.connection import Connection
 from recorder.simulator.market import Instrument, Phase, Trade
-from recorder.simulator.okx_bars import bar_span
+from recorder.simulator.okx_bars import HOUR, bar_span
 from recorder.simulator.okx_channels import CANDLE, INDEX_CANDLE, MARK_CANDLE, Key, arg_of, leader
 from recorder.simulator.okx_options import OkxFaults, Start
 from recorder.simulator.okx_text import CHECKED, Text
@@ -27,6 +27,7 @@ TIMED = {  # looked at every so often (ms), pushed when changed, and after so lo
     "opt-summary": (1_000, 1_000),
     **{channel: (every, repeat) for channel, (every, repeat, _) in derived.BY_TIME.items()},
 }
+ESTIMATED = 200  # ms between two estimated prices in the hour before an instrument expires
 CANDLES = (CANDLE, MARK_CANDLE, INDEX_CANDLE)
 BOOKS = ("books", "books-elp")
 ELP = 3  # of the book's prices every third one has orders of enhanced liquidity providers, and only those
@@ -88,9 +89,7 @@ class Pusher:
     def add(self, key: Key, subscriber: Subscriber) -> None:
         """Send a channel to a connection from now on."""
         self._wanted.setdefault(key, {})[subscriber.link] = subscriber
-        driver = self._driver(key)
-        if driver is not None and (key[0] in TIMED or key[0].startswith(CANDLES)):
-            self._timed.setdefault(driver.listing.symbol, {})[key] = None
+        self._drive(key)
 
     def remove(self, key: Key, link: Connection) -> None:
         """Stop sending it."""
@@ -125,6 +124,11 @@ class Pusher:
         elif (state := self._state(key, instrument, instrument.now_us // 1000)) is not None:
             subscriber.link.push(frame(state))
 
+    def _drive(self, key: Key) -> None:
+        driver = self._driver(key)
+        if driver is not None and (key[0] in TIMED or key[0].startswith(CANDLES)):
+            self._timed.setdefault(driver.listing.symbol, {})[key] = None
+
     def _driver(self, key: Key) -> Instrument | None:
         """The instrument whose time a channel runs on."""
         channel, subject = key
@@ -132,7 +136,8 @@ class Pusher:
             return leader(subject, self._instruments)
         if channel == "opt-summary":
             return next(iter(self._options(subject)), None)
-        return self._instruments.get(subject)
+        found = self._instruments.get(subject)
+        return found if found is not None and not found.ended else None
 
     def _options(self, family: str) -> list[Instrument]:
         found = (one for one in self._instruments.values() if one.listing.kind == "OPTION" and not one.ended)
@@ -227,7 +232,7 @@ class Pusher:
         self._show("tickers", instrument)
         for key in self._timed.get(listing.symbol, ()):
             self._by_time(key, instrument, now)
-        if listing.expires and now % 200 == 0:
+        if 0 < listing.expires - now <= HOUR and now % ESTIMATED == 0:
             self._estimate(instrument, now)
         if instrument.phase is not self._phases[listing.symbol]:
             self.changed(instrument)
@@ -247,8 +252,13 @@ class Pusher:
     # --- the venue's own ------------------------------------------------------------------------------------------
 
     def changed(self, instrument: Instrument) -> None:
-        """An instrument was listed, has opened, or has ended."""
-        self._phases[instrument.listing.symbol] = instrument.phase
+        """An instrument was listed, has opened, or has ended: then others lead its indices and families."""
+        symbol = instrument.listing.symbol
+        self._phases[symbol] = instrument.phase
+        self._timed.clear()
+        for key, wanted in self._wanted.items():
+            if wanted:
+                self._drive(key)
         self._tell("instruments", instrument.listing.kind, derived.instrument(instrument))
 
     def status(self, row: str, *, over: bool) -> None:
@@ -271,10 +281,10 @@ class Pusher:
     def _estimate(self, instrument: Instrument, now: int) -> None:
         listing = instrument.listing
         index = leader(listing.family, self._instruments)
-        row = derived.estimated_price(instrument, index, now) if index is not None else ""
-        if row:
+        if index is not None:
+            row = derived.stamped([derived.estimated_price(instrument, index)], now)
             for inner in (listing.symbol, listing.family):
-                self._tell("estimated-price", f"{listing.kind}/{inner}", derived.stamped([row], now))
+                self._tell("estimated-price", f"{listing.kind}/{inner}", row)
 
     def _tell(self, channel: str, subject: str, row: str) -> None:
         if row:

@@ -11,7 +11,7 @@ import pytest
 
 from recorder.simulator import okx_commands
 from recorder.simulator.clock import ManualClock
-from recorder.simulator.okx import NO_LIMITS, OkxVenue
+from recorder.simulator.okx import BUSINESS, NO_LIMITS, OkxVenue
 from recorder.simulator.oracle import NumberedMarket, trade_of
 from recorder.simulator.server import Simulator
 from tests.integration.simulated import BTC, Client, pushes, rest, venue
@@ -113,6 +113,23 @@ def test_an_opening(simulator: Simulator[OkxVenue]) -> None:
         assert [m["data"][0]["state"] for m in pushes(messages, "instruments")] == ["live"]
         assert pushes(messages, "call-auction-details")[-1]["data"][0]["state"] == "continuous_trading"
         assert int(pushes(messages, "trades")[0]["data"][0]["ts"]) >= int(auction[0]["auctionEndTime"])
+
+
+def test_an_index_goes_on_without_its_market(simulator: Simulator[OkxVenue]) -> None:
+    """When the market that an index follows ends, the index follows another one; so after it is listed again, and
+    what was subscribed before goes on then."""
+    with Client(simulator) as client, Client(simulator, BUSINESS) as business:
+        client.subscribe(("index-tickers", BTC), ("mark-price", BTC))
+        business.subscribe(("index-candle1m", BTC))
+        simulator.fault(okx_commands.Delist(symbol=BTC))
+        simulator.advance(65)
+        messages = client.drain()
+        assert (len(pushes(messages, "index-tickers")) > 50, pushes(messages, "mark-price")) == (True, [])
+        assert len(pushes(business.drain(), "index-candle1m")) > 10
+        simulator.fault(okx_commands.List(symbol=BTC, rate=20))
+        simulator.advance(5)
+        messages = client.drain()
+        assert pushes(messages, "index-tickers") and pushes(messages, "mark-price")
 
 
 def test_requests_that_cannot_be(simulator: Simulator[OkxVenue]) -> None:
