@@ -12,7 +12,9 @@ import sys
 from pathlib import Path
 
 from recorder.simulator.clock import SystemClock
-from recorder.simulator.okx import NO_LIMITS, FlatOut, OkxVenue
+from recorder.simulator.okx import NO_LIMITS, OkxVenue
+from recorder.simulator.okx_flood import FlatOut
+from recorder.simulator.okx_listings import crowd
 from recorder.simulator.oracle import NumberedMarket
 from recorder.simulator.server import Simulator
 
@@ -21,6 +23,8 @@ def main(arguments: list[str]) -> int:
     """Serve numbered trades until standard input ends."""
     parser = argparse.ArgumentParser(prog="python -m recorder.simulator", description=__doc__)
     parser.add_argument("--symbol", action="append", help="may be repeated; BTC-USDT if there is none")
+    parser.add_argument("--crowd", type=int, default=0, help="so many perpetuals (C000-USDT-SWAP …) besides")
+    parser.add_argument("--calm", action="store_true", help="books that cost little, for hundreds of symbols")
     parser.add_argument("--rate", type=float, default=2_000.0, help="trades a second on each symbol")
     parser.add_argument("--flat-out", action="store_true", help="as fast as the client reads; --rate has no meaning")
     parser.add_argument("--port", type=int, default=0)
@@ -29,7 +33,8 @@ def main(arguments: list[str]) -> int:
     kind = FlatOut if options.flat_out else OkxVenue
     clock = SystemClock()
     rate = 0.0 if options.flat_out else options.rate
-    market = NumberedMarket(options.symbol or ["BTC-USDT"], clock.wall_us(), rate=rate)
+    symbols = [*(options.symbol or ["BTC-USDT"]), *crowd(options.crowd)]
+    market = NumberedMarket(symbols, clock.wall_us(), rate=rate, calm=options.calm)
     with Simulator(kind(market, rules=NO_LIMITS, clock=clock), port=options.port, tls=options.tls) as simulator:
         ca = str(simulator.ca_file) if simulator.ca_file else None
         sys.stdout.write(json.dumps({"ws": simulator.ws_url, "http": simulator.http_url, "ca": ca}) + "\n")

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+DAY_MS = 86_400_000
+
 
 @dataclass(frozen=True, slots=True)
 class Bar:
@@ -84,3 +86,37 @@ class Bars:
             lots=sum(row[4] for row in rows),
             turnover=sum(row[5] for row in rows),
         )
+
+
+class Day:
+    """The last 24 hours of minutes as one bar: they are added up once a minute, in between only brought up to date."""
+
+    __slots__ = ("_minutes", "_past")
+
+    def __init__(self, minutes: Bars) -> None:
+        self._minutes = minutes
+        self._past: tuple[int, Bar | None] = (-1, None)
+
+    def bar(self) -> Bar:
+        """The bar that ends with the running minute."""
+        minutes = self._minutes
+        running, end = minutes.running, minutes.running + minutes.step
+        if self._past[0] != running:
+            self._past = (running, minutes.merge(end - DAY_MS, running))
+        past, now = self._past[1], minutes.merge(running, end)
+        assert now is not None
+        if past is None or not past.lots:
+            return now
+        return _joined(past, now) if now.lots else past
+
+
+def _joined(past: Bar, now: Bar) -> Bar:
+    return Bar(
+        past.at,
+        past.open,
+        max(past.high, now.high),
+        min(past.low, now.low),
+        now.close,
+        past.lots + now.lots,
+        past.turnover + now.turnover,
+    )

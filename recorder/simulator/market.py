@@ -8,18 +8,30 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import Enum
 from random import Random
 from typing import NamedTuple, Protocol
 
-from recorder.simulator.bars import Bar, Bars
+from recorder.simulator.bars import Bars, Day
 from recorder.simulator.book import Book, Update
 
-DAY_MS = 86_400_000
 TICK_US = 10_000  # best bid and offer are looked at 100 times a second, as the fastest channel pushes
 TENTH_US = 100_000
 SECOND_US = 1_000_000
 MAKER_US = 50_000
 HEARTBEAT_US = 60 * SECOND_US
+CALM_DEPTH = 50
+NEVER_US = 1 << 62
+LISTED_MS = 1_606_468_572_000  # when what is older than the venue was listed
+
+
+class Phase(Enum):
+    """Where an instrument is in its life. Only a live one trades; of one that has ended nothing is heard any more."""
+
+    PREOPEN = "preopen"
+    LIVE = "live"
+    SUSPENDED = "suspend"
+    EXPIRED = "expired"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +39,18 @@ class Listing:
     """What an instrument is. One tick is 10^-price_places, one lot 10^-size_places; `price` is where it starts."""
 
     symbol: str
-    kind: str  # SPOT or SWAP
+    kind: str  # SPOT, SWAP, FUTURES or OPTION
     price: int
     price_places: int
     size_places: int
     lots: int  # a large order
     spacing: int = 3  # at most so many ticks between two levels
     contract: str = ""  # base currency in one contract, derivatives only
+    weight: float = 1.0  # its share of a rate that is given for all instruments together
+    calm: bool = False  # looked at ten times a second, made once a second, 50 levels: hundreds cost little
+    listed: int = LISTED_MS
+    opens: int = 0  # ms; until then it is announced, has a book, and does not trade
+    expires: int = 0  # ms; 0 never
 
     @property
     def base(self) -> str:
@@ -44,6 +61,19 @@ class Listing:
     def quote(self) -> str:
         """USDT of BTC-USDT-SWAP."""
         return self.symbol.split("-")[1]
+
+    @property
+    def family(self) -> str:
+        """BTC-USDT of BTC-USDT-SWAP: what a derivative is derived from."""
+        return f"{self.base}-{self.quote}"
+
+
+def kind_of(symbol: str) -> str:
+    """SPOT of A-B, SWAP of A-B-SWAP, FUTURES of A-B-261225, OPTION of A-B-261225-65000-C."""
+    parts = symbol.split("-")
+    if len(parts) >= 5:
+        return "OPTION"
+    return "SPOT" if len(parts) < 3 else "SWAP" if parts[2] == "SWAP" else "FUTURES"
 
 
 class Match(NamedTuple):
@@ -143,33 +173,45 @@ class Instrument:
         self.listing = listing
         self.rate = rate
         self.tape: Tape = Tape(keep)
+        depth = min(depth, CALM_DEPTH) if listing.calm else depth
         self.book = Book(listing.price, depth, (listing.lots, listing.spacing), random)
         start_us -= start_us % SECOND_US
         self.start_us = start_us
         self.now_us = start_us
+        self.begins_us = max(start_us, listing.opens * 1000)  # where trades are counted from
+        self.phase = Phase.PREOPEN if self.begins_us > start_us else Phase.LIVE
         self.seconds = Bars(1_000, start_us // 1000, listing.price, 7_200)
         self.minutes = Bars(60_000, start_us // 1000, listing.price, 60 * 24 * 31)
+        self.mark = listing.price  # ticks: the middle between best bid and offer, taken every 100 ms
+        self.marks = Bars(60_000, start_us // 1000, listing.price, 60 * 24 * 31)
+        self.day, self.marks_day = Day(self.minutes), Day(self.marks)
         self._random = random
         self._orders = 0
         self._next_order = self._order_time(1)
-        self._next_make = start_us + MAKER_US if rate else 1 << 62
-        self._next_tick = start_us + TICK_US
+        self._make_us = SECOND_US if listing.calm else MAKER_US
+        self._next_make = start_us + self._make_us if rate else NEVER_US
+        self._tick_us = TENTH_US if listing.calm else TICK_US
+        self._next_tick = start_us + self._tick_us
         self._top: tuple[int, int, tuple[int, int], tuple[int, int]] | None = None
         self._changed_us = start_us
-        self._day: tuple[int, Bar | None] = (-1, None)
+
+    @property
+    def ended(self) -> bool:
+        """Whether it is suspended or expired: its time stands still."""
+        return self.phase in (Phase.SUSPENDED, Phase.EXPIRED)
 
     def advance(self, now_us: int, listener: Listener) -> None:
         """Let everything happen that is due. On a tie the grid comes first: bars end before trades at their end."""
-        while True:
+        while not self.ended:
             due = min(self._next_tick, self._next_make, self._next_order)
             if due > now_us:
                 break
             self.now_us = due
             if due == self._next_tick:
-                self._next_tick += TICK_US
+                self._next_tick += self._tick_us
                 self._tick(due, listener)
             elif due == self._next_make:
-                self._next_make += MAKER_US
+                self._next_make += self._make_us
                 self.book.make(self._lean())
             else:
                 self._orders += 1
@@ -178,40 +220,18 @@ class Instrument:
                     listener.on_trade(self, trade)
 
     def publish(self, listener: Listener) -> None:
-        """Publish what changed in the book now, so that its published state is its state."""
+        """Publish what changed in the book now, the best level first, so that its published state is its state."""
         if self.book.touched:
             self._changed_us = self.now_us
+            self._look(listener)
             listener.on_book(self, self.book.publish())
-
-    def day(self) -> Bar:
-        """The last 24 hours as one bar; added up from 1440 minutes once a minute, else only brought up to date."""
-        minutes = self.minutes
-        start = minutes.running - DAY_MS + minutes.step
-        if self._day[0] != minutes.running:
-            self._day = (minutes.running, minutes.merge(start, minutes.running))
-        now = minutes.merge(minutes.running, minutes.running + minutes.step)
-        assert now is not None
-        past = self._day[1]
-        if past is None or not past.lots:
-            return now
-        if not now.lots:
-            return past
-        return Bar(
-            past.at,
-            past.open,
-            max(past.high, now.high),
-            min(past.low, now.low),
-            now.close,
-            past.lots + now.lots,
-            past.turnover + now.turnover,
-        )
 
     def issued_before(self, us: int) -> int:
         """The highest trade id issued before this moment (µs)."""
         return self.tape.last_before(-(-us // 1000))
 
     def _order_time(self, order: int) -> int:
-        return self.start_us + int(order * 1e6 / self.rate) if self.rate else 1 << 62
+        return self.begins_us + int(order * 1e6 / self.rate) if self.rate else NEVER_US
 
     def _trades(self, ts: int) -> list[Trade]:
         """One taker: it eats the best level, or all of it and a part of the next one."""
@@ -242,25 +262,46 @@ class Instrument:
         return 0.5 - 0.3 * max(-1.0, min(1.0, away))
 
     def _tick(self, at_us: int, listener: Listener) -> None:
+        second = at_us % SECOND_US == 0
+        if second:
+            self._turn(at_us)
+        self._look(listener)
+        if at_us % TENTH_US == 0:
+            if second or self.phase is Phase.LIVE:  # a book that waits for its opening is shown once a second
+                self._show(at_us, listener)
+            listener.on_tenth(self)
+        if second:
+            for bars in (self.seconds, self.minutes, self.marks):
+                bars.roll(at_us // 1000)
+            listener.on_second(self, at_us // 1000)
+
+    def _turn(self, at_us: int) -> None:
+        """Opening and expiry."""
+        if self.phase is Phase.PREOPEN and at_us >= self.begins_us:
+            self.phase = Phase.LIVE
+        if self.listing.expires and at_us >= self.listing.expires * 1000:
+            self.phase = Phase.EXPIRED
+
+    def _look(self, listener: Listener) -> None:
         bids, asks = self.book.bids, self.book.asks
         top = (bids.best, asks.best, bids.levels[bids.best], asks.levels[asks.best])
         if top != self._top:
             self._top = top
             listener.on_top(self)
-        if at_us % TENTH_US == 0:
-            self.publish(listener)
-            if at_us - self._changed_us >= HEARTBEAT_US:
-                self._changed_us = at_us
-                listener.on_book(self, self.book.publish())
-            listener.on_tenth(self)
-        if at_us % SECOND_US == 0:
-            self.seconds.roll(at_us // 1000)
-            self.minutes.roll(at_us // 1000)
-            listener.on_second(self, at_us // 1000)
+
+    def _show(self, at_us: int, listener: Listener) -> None:
+        self.publish(listener)
+        if at_us - self._changed_us >= HEARTBEAT_US:
+            self._changed_us = at_us
+            listener.on_book(self, self.book.publish())
+        mark = (self.book.bids.best + self.book.asks.best) // 2
+        if mark != self.mark:
+            self.mark = mark
+            self.marks.add(at_us // 1000, mark, 1)
 
 
 class Market:
-    """All instruments of a venue. `rate`: trades a second, shared by all of them unless `each`."""
+    """All instruments of a venue. `rate`: trades a second, shared by all of them by weight unless `each`."""
 
     def __init__(  # noqa: PLR0913 - all but two are how much of it, with defaults
         self,
@@ -273,13 +314,33 @@ class Market:
         depth: int = 400,
         keep: int = 500_000,
     ) -> None:
-        share = rate if each else rate / len(listings)
+        self._seed = seed
+        self._depth = depth
+        self._keep = keep
+        weights = sum(one.weight for one in listings)
         self.instruments = {
-            one.symbol: Instrument(one, share, Random(f"{seed}/{one.symbol}"), start_us, depth=depth, keep=keep)  # noqa: S311 - a market, not a key
-            for one in listings
+            one.symbol: self._make(one, rate if each else rate * one.weight / weights, start_us) for one in listings
         }
+
+    def listing(self, symbol: str) -> Listing:
+        """What an instrument that is known by its name alone is like. Derivatives: a contract is a hundredth coin."""
+        kind = kind_of(symbol)
+        contract = "" if kind == "SPOT" else "0.01"
+        return Listing(symbol, kind, 100_000, 2, 2 if contract else 4, 50_000, contract=contract)
+
+    def add(self, listing: Listing, now_us: int, rate: float) -> Instrument:
+        """List one more, with so many trades a second. ValueError while one of that name lives."""
+        before = self.instruments.get(listing.symbol)
+        if before is not None and not before.ended:
+            raise ValueError(f"{listing.symbol} is listed already")
+        self.instruments[listing.symbol] = added = self._make(listing, rate, now_us)
+        return added
 
     def advance(self, now_us: int, listener: Listener) -> None:
         """Bring every instrument to this moment."""
         for instrument in self.instruments.values():
             instrument.advance(now_us, listener)
+
+    def _make(self, listing: Listing, rate: float, start_us: int) -> Instrument:
+        random = Random(f"{self._seed}/{listing.symbol}")  # noqa: S311 - a market, not a key
+        return Instrument(listing, rate, random, start_us, depth=self._depth, keep=self._keep)

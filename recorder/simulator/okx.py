@@ -6,61 +6,31 @@ REST (okx_rest).
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
 
 import msgspec
 
-from recorder.simulator import faults as requests
+from recorder.simulator import okx_commands as requests
 from recorder.simulator.clock import Clock, SystemClock
 from recorder.simulator.connection import Connection
 from recorder.simulator.faults import Faults, Link
-from recorder.simulator.market import Listing, Market
+from recorder.simulator.market import Market
+from recorder.simulator.okx_channels import BUSINESS as BUSINESS
+from recorder.simulator.okx_channels import CLOSES, MESSAGES, PRIVATE, Key, key_of, refusal
+from recorder.simulator.okx_channels import PUBLIC as PUBLIC
+from recorder.simulator.okx_listings import LISTINGS as LISTINGS
+from recorder.simulator.okx_options import OkxFaults
 from recorder.simulator.okx_push import Pusher, Subscriber
 from recorder.simulator.okx_rest import Rest
-from recorder.simulator.okx_text import BARS
-from recorder.simulator.oracle import Connected, Ledger, Numbered
+from recorder.simulator.oracle import Connected, Ledger
 from recorder.simulator.wire import HttpRequest, HttpResponse, frame
 
-PUBLIC, BUSINESS = "/ws/v5/public", "/ws/v5/business"
-CONTROL = "/_control"
+CONTROL, CONTROL_BOOK = "/_control", "/_control/book"
 HOUR = 3600.0
-
-LISTINGS = (
-    Listing("BTC-USDT", "SPOT", 650_000, 1, 8, 50_000_000, spacing=24),
-    Listing("ETH-USDT", "SPOT", 320_000, 2, 6, 5_000_000, spacing=12),
-    Listing("SOL-USDT", "SPOT", 15_000, 2, 6, 80_000_000),
-    Listing("BTC-USDT-SWAP", "SWAP", 650_100, 1, 2, 40_000, spacing=24, contract="0.01"),
-    Listing("ETH-USDT-SWAP", "SWAP", 320_050, 2, 2, 60_000, spacing=12, contract="0.1"),
-)
-
-PLAIN = frozenset({"trades", "tickers", "books", "books5", "bbo-tbt", "books-elp", "mark-price", "price-limit"})
-DERIVATIVES = frozenset({"funding-rate", "open-interest"})
-INDICES = frozenset({"index-tickers"})
-KEYED = {  # channels without an instrument: which argument names what is wanted
-    **dict.fromkeys(("instruments", "liquidation-orders", "adl-warning", "estimated-price"), "instType"),
-    **dict.fromkeys(("opt-summary", "option-trades"), "instFamily"),
-    "status": "",
-}
-VIP = frozenset({"books-l2-tbt", "books50-l2-tbt"})
-MOVED = tuple(f"{kind}{bar}" for kind in ("candle", "mark-price-candle", "index-candle") for bar in BARS)
-ONLY_BUSINESS = frozenset({"trades-all", *MOVED})
-ONLY_PUBLIC = PLAIN | DERIVATIVES | INDICES | VIP | KEYED.keys()
-
-MESSAGES = {
-    "60009": "Login failed.",
-    "60011": "Please log in",
-    "60013": "Invalid args",
-    "60014": "Requests too frequent",
-    "64001": "This channel has been migrated to the '/business' URL. Please subscribe using the new URL.",
-    "64002": "This channel is not supported by the '/business' URL. Please use the '/private' or '/public' URL.",
-    "64003": "Your trading fee tier doesn't meet the requirement to access this channel",
-}
 NO_ID = msgspec.Raw(b"")
-UPGRADE = "The connection will soon be closed for a service upgrade. Please reconnect."
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +66,7 @@ class Session:
     subscriber: Subscriber
     active: float  # monotonic; of the last data pushed or heartbeat heard
     operations: deque[float] = field(default_factory=deque)
-    subscriptions: dict[tuple[str, str], None] = field(default_factory=dict)
+    subscriptions: dict[Key, None] = field(default_factory=dict)
 
     @property
     def link(self) -> Connection:
@@ -115,12 +85,13 @@ class OkxVenue:
         self.clock = clock or SystemClock()
         self.rules = rules or Rules()
         self.market = market or Market(LISTINGS, self.clock.wall_us(), seed=seed)
-        self.faults = Faults(Random(seed))  # noqa: S311 - reproducible on purpose
-        self.pusher = Pusher(self.market.instruments, self.faults)
+        self._faults = OkxFaults(Random(seed))  # noqa: S311 - reproducible on purpose
+        self.faults: Faults = self._faults
+        self.pusher = Pusher(self.market.instruments, self._faults)
         self.sessions: dict[Connection, Session] = {}
         self.history: dict[str, Connected] = {}
         self.on_refuse: Callable[[float], None] | None = None
-        self._rest = Rest(self.market.instruments, self.pusher, self.clock, limited=self.rules.rest)
+        self._rest = Rest(self.market.instruments, self.pusher, self._faults, self.clock, limited=self.rules.rest)
         self._connects: deque[float] = deque()
         self._ending: list[tuple[float, Link]] = []
 
@@ -136,14 +107,14 @@ class OkxVenue:
         return self.market.instruments[symbol].issued_before(us)
 
     def links(self, path: str) -> Sequence[Link]:
-        """The open connections whose path contains this."""
-        return [link for link, session in self.sessions.items() if path in session.path]
+        """The open connections whose path contains this, or the one with this id."""
+        return [link for link, one in self.sessions.items() if path in one.path or path == one.conn_id]
 
     def announce(self, links: Sequence[Link], after: float) -> None:
         """Notice 64008, and the end `after` seconds later."""
         for link in links:
             session = next(one for one in self.sessions.values() if one.link is link)
-            self._event(session, {"event": "notice", "code": "64008", "msg": UPGRADE})
+            self._event(session, {"event": "notice", "code": "64008", "msg": MESSAGES["64008"]})
             link.flush()
             self._ending.append((self.clock.monotonic() + after, link))
 
@@ -169,7 +140,7 @@ class OkxVenue:
         if fault is not None and fault.status != 101:
             headers = {"Retry-After": str(fault.retry_after)} if fault.retry_after else {}
             return fault.delay, HttpResponse(fault.status, b"{}", headers)
-        if request.path not in (PUBLIC, BUSINESS):
+        if request.path not in (PUBLIC, BUSINESS, PRIVATE):
             return 0.0, HttpResponse(404, b"{}")
         limit = self.rules.connects_per_second
         if limit and not _allowed(self._connects, self.clock.monotonic(), limit, 1.0):
@@ -219,6 +190,8 @@ class OkxVenue:
         """REST, and the control endpoint."""
         if request.path == CONTROL:
             return self._control(request)
+        if request.path == CONTROL_BOOK:
+            return self._published(request.query)
         return self._rest.answer(request)
 
     def tick(self) -> None:
@@ -229,7 +202,7 @@ class OkxVenue:
             if link.flush():
                 session.active = now
             elif self.rules.idle_seconds and now - session.active > self.rules.idle_seconds:
-                link.close(4004, "No data received in 30s")
+                link.close(4004, CLOSES[4004])
         for due, ending in list(self._ending):
             if due <= now:
                 self._ending.remove((due, ending))
@@ -259,48 +232,33 @@ class OkxVenue:
             if asked.op == "subscribe":
                 self._subscribe(session, arg, asked.id)
             else:
-                key = _key(arg)
+                key = key_of(arg)
                 session.subscriptions.pop(key, None)
                 self.pusher.remove(key, session.link)
                 self._event(session, {"event": "unsubscribe", "arg": arg}, asked.id)
 
     def _subscribe(self, session: Session, arg: dict[str, str], id_: msgspec.Raw) -> None:
-        channel, symbol = key = _key(arg)
-        code = self.faults.rejection(channel, symbol) or self._refusal(session.path, channel, symbol, arg)
+        key = key_of(arg)
+        code = self.faults.rejection(*key) or refusal(session.path, key, self.market.instruments)
         if code:
             shown = ",".join(f"{name}:{value}" for name, value in arg.items())
             wrong = (
                 f"Wrong URL or {shown} doesn't exist. Please use the correct URL, channel and parameters "
                 "referring to API document."
             )
-            self._error(session, code, MESSAGES.get(code, wrong), id_)
-        elif not self.faults.ignores(channel, symbol):
+            self._error(session, code, wrong if code == "60018" else MESSAGES.get(code, wrong), id_)
+        elif not self.faults.ignores(*key):
             session.subscriptions[key] = None
             self._event(session, {"event": "subscribe", "arg": arg}, id_)
             self.pusher.greet(key, session.subscriber)  # first: what it publishes is older than the snapshot
             self.pusher.add(key, session.subscriber)
 
-    def _refusal(self, path: str, channel: str, symbol: str, arg: dict[str, str]) -> str:
-        """The code to refuse a subscription with, empty when it is fine."""
-        if not channel:
-            return "60013"
-        if path == PUBLIC and channel in ONLY_BUSINESS:
-            return "64001" if channel in MOVED else "60018"
-        if path == BUSINESS and channel in ONLY_PUBLIC:
-            return "64002"
-        if channel in VIP:
-            return "64003"
-        if channel in KEYED:
-            return "" if not KEYED[channel] or KEYED[channel] in arg else "60013"
-        known = self.market.instruments.get(symbol)
-        if channel in INDICES or channel.startswith("index-candle"):
-            return "" if any(one.startswith(symbol) for one in self.market.instruments) and symbol else "60018"
-        if known is None or channel not in PLAIN | DERIVATIVES | ONLY_BUSINESS:
-            return "60018"
-        return "60018" if channel in DERIVATIVES and not known.listing.contract else ""
-
     def _error(self, session: Session, code: str, text: str, id_: msgspec.Raw) -> None:
-        self._event(session, {"event": "error", "code": code, "msg": text}, id_)
+        old = requests.shaped(self._faults.options.shape, code)
+        if old:
+            session.link.push(frame(old))
+        else:
+            self._event(session, {"event": "error", "code": code, "msg": text}, id_)
 
     def _event(self, session: Session, event: dict[str, object], id_: msgspec.Raw = NO_ID) -> None:
         """A control frame, with the request's id first where it had one."""
@@ -321,49 +279,15 @@ class OkxVenue:
             return HttpResponse(400, msgspec.json.encode({"ok": False, "error": str(error)}))
         return HttpResponse(200, msgspec.json.encode({"ok": True, "struck": struck}))
 
-
-class FlatOut(OkxVenue):
-    """Sends numbered trades as fast as the slowest subscriber reads them. Market and limits are otherwise usual."""
-
-    BLOCK = 256  # frames a write: 50 KB, three TLS records
-
-    _scheduled = False
-
-    def received(self, link: Connection, message: bytes) -> None:
-        """As usual; a subscription starts the flood."""
-        super().received(link, message)
-        self._schedule()
-
-    def writable(self, link: Connection) -> None:
-        """Go on."""
-        self._schedule()
-
-    def _schedule(self) -> None:
-        if not self._scheduled:
-            self._scheduled = True
-            asyncio.get_running_loop().call_soon(self._pump)
-
-    def _pump(self) -> None:
-        """Write one block for every symbol, and come again, unless somebody is still busy reading the last one."""
-        self._scheduled = False
-        wanted = self.pusher.wanted("trades")
-        links = {link for group in wanted.values() for link in group}
-        if not links or any(link.paused for link in links):
-            return
-        ts = self.clock.wall_us() // 1000
-        for symbol in wanted:
-            instrument = self.market.instruments[symbol]
-            assert isinstance(instrument, Numbered)
-            for _ in range(self.BLOCK):
-                self.pusher.on_trade(instrument, instrument.issue(ts))
-        for link in links:
-            link.flush()
-        self._schedule()
-
-
-def _key(arg: dict[str, str]) -> tuple[str, str]:
-    channel = arg.get("channel", "")
-    return channel, arg.get(KEYED.get(channel, "instId"), "") or arg.get("instId", "")
+    def _published(self, query: Mapping[str, str]) -> HttpResponse:
+        """GET …/book?instId=…&seqId=…: the book as it was published under that number."""
+        symbol, seq = query.get("instId", ""), query.get("seqId", "")
+        known = symbol in self.market.instruments and seq.isdigit()
+        sides = self.pusher.log.at(symbol, int(seq)) if known else None
+        if sides is None:
+            return HttpResponse(404, b'{"error":"no such book: instId and a seqId of the last minute or so"}')
+        bids, asks = map(self.pusher.text(symbol).levels, sides)
+        return HttpResponse(200, f'{{"asks":[{asks}],"bids":[{bids}],"seqId":{seq}}}'.encode())
 
 
 def _allowed(times: deque[float], now: float, limit: int, seconds: float) -> bool:

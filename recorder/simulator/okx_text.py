@@ -1,52 +1,22 @@
-"""OKX v5's public messages as bytes: every number a string, except seqId, prevSeqId and checksum.
+"""OKX v5's messages of one instrument as bytes: every number a string, except seqId, prevSeqId and checksum.
 
-Owns the field names and their order, the names of bars and where they open. Never decides what is sent to whom.
+Owns the field names and their order. Never decides what is sent to whom, and leaves what is derived from prices (marks,
+indices, funding, options) to okx_derived.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from datetime import UTC, datetime
+from collections.abc import Iterable, Sequence
+from itertools import zip_longest
+from zlib import crc32
 
 from recorder.simulator.bars import Bar
-from recorder.simulator.book import Level, Update
+from recorder.simulator.book import Level
 from recorder.simulator.market import Instrument, Listing, Match, Trade
+from recorder.simulator.okx_bars import bar_span
+from recorder.simulator.okx_channels import arg_of
 
-SECOND, MINUTE, HOUR, DAY = 1_000, 60_000, 3_600_000, 86_400_000
-UTC8 = FUNDING = 8 * HOUR
-MONDAY = 4 * DAY  # 1970-01-05, the first Monday
-
-LENGTHS = (
-    {"1s": SECOND, "1m": MINUTE, "3m": 3 * MINUTE, "5m": 5 * MINUTE, "15m": 15 * MINUTE, "30m": 30 * MINUTE}
-    | {"1H": HOUR, "2H": 2 * HOUR, "4H": 4 * HOUR, "6H": 6 * HOUR, "12H": 12 * HOUR}
-    | {"1D": DAY, "2D": 2 * DAY, "3D": 3 * DAY, "5D": 5 * DAY, "1W": 7 * DAY}
-)
-MONTHS = {"1M": 1, "3M": 3}
-LONG = ("6H", "12H", "1D", "2D", "3D", "5D", "1W", "1M", "3M")  # these open on UTC+8 unless named …utc
-BARS = frozenset((*LENGTHS, *MONTHS, *(f"{bar}utc" for bar in LONG)))
-
-
-def bar_span(bar: str, at_ms: int) -> tuple[int, int]:
-    """Open and close (ms) of the bar that holds this moment."""
-    name = bar.removesuffix("utc")
-    shift = UTC8 if name in LONG and name == bar else 0
-    if name in MONTHS:
-        start, end = _months(MONTHS[name], at_ms + shift)
-        return start - shift, end - shift
-    length = LENGTHS[name]
-    shift -= MONDAY if name == "1W" else 0
-    start = at_ms - (at_ms + shift) % length
-    return start, start + length
-
-
-def _months(count: int, at_ms: int) -> tuple[int, int]:
-    at = datetime.fromtimestamp(at_ms / 1000, UTC)
-    first = at.year * 12 + (at.month - 1) // count * count
-    return _month(first), _month(first + count)
-
-
-def _month(number: int) -> int:
-    return int(datetime(number // 12, number % 12 + 1, 1, tzinfo=UTC).timestamp()) * 1000
+CHECKED = 25  # levels a side that the checksum covers
 
 
 def fixed(value: int, places: int) -> str:
@@ -61,6 +31,14 @@ def plain(value: int, places: int) -> str:
     """The same without trailing zeros, as the venue writes volumes."""
     text = fixed(value, places)
     return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def checksum(bids: Sequence[Sequence[str]], asks: Sequence[Sequence[str]]) -> int:
+    """The CRC32, signed, of the best 25 levels a side (price and size as they are written, best first): bid, ask, bid,
+    ask …, where one side ends the other goes on. So in every frame recorded from 2019 to 2023."""
+    pairs = zip_longest(bids[:CHECKED], asks[:CHECKED])
+    found = crc32(":".join(f"{level[0]}:{level[1]}" for pair in pairs for level in pair if level).encode())
+    return found - (1 << 32) if found >> 31 else found
 
 
 class Text:
@@ -79,10 +57,6 @@ class Text:
             f'{{"instId":"{inst}","tradeId":"%d","px":"%s","sz":"%s","side":"%s","ts":"%d","source":"0"}}'  # one row
         )
 
-    def arg(self, channel: str) -> str:
-        """The `arg` of every message of a channel."""
-        return f'"arg":{{"channel":"{channel}","instId":"{self.listing.symbol}"}}'
-
     def trades(self, trade: Trade) -> bytes:
         """Channel `trades`: a taker's fills at one price in one message, under the last of their ids."""
         _, last, price, lots, buy, ts, seq = trade
@@ -96,9 +70,13 @@ class Text:
         side = "buy" if buy else "sell"
         return self._match % (number, fixed(price, self._price_places), fixed(lots, self._size_places), side, ts)
 
+    def message(self, channel: str, rows: str) -> bytes:
+        """A message of a channel about this instrument."""
+        return f'{{{arg_of((channel, self.listing.symbol))},"data":[{rows}]}}'.encode()
+
     def trades_all(self, match: Match) -> bytes:
         """Channel `trades-all`: one message an id."""
-        return f'{{{self.arg("trades-all")},"data":[{self.match(match)}]}}'.encode()
+        return self.message("trades-all", self.match(match))
 
     def levels(self, levels: Iterable[Level], *, deep: bool = False) -> str:
         """An array of levels: price, size, (a deprecated zero,) number of orders."""
@@ -109,34 +87,36 @@ class Text:
             for price, lots, orders in levels
         )
 
-    def snapshot(self, channel: str, instrument: Instrument, ts: int) -> bytes:
-        """The first message of a `books` channel."""
-        book = instrument.book
-        bids, asks = self.levels(book.bids.top(book.depth)), self.levels(book.asks.top(book.depth))
-        return self._books(channel, "snapshot", bids, asks, (-1, book.published, ts))
-
-    def update(self, channel: str, update: Update, ts: int) -> bytes:
-        """Every further message of a `books` channel."""
-        ids = (update.previous, update.seq, ts)
-        return self._books(channel, "update", self.levels(update.bids), self.levels(update.asks), ids)
-
-    def _books(self, channel: str, action: str, bids: str, asks: str, ids: tuple[int, int, int]) -> bytes:
+    def books(
+        self, channel: str, action: str, sides: tuple[Iterable[Level], Iterable[Level]], ids: tuple[int, int, int]
+    ) -> bytes:
+        """A message of a `books` channel: action, bids and asks, (prevSeqId, seqId, ts). Its checksum is 0, as the
+        venue's has been since June 2026."""
         previous, seq, ts = ids
+        bids, asks = (self.levels(side) for side in sides)
         tail = f'"ts":"{ts}","checksum":0,"prevSeqId":{previous},"seqId":{seq}'
-        return (
-            f'{{{self.arg(channel)},"action":"{action}","data":[{{"asks":[{asks}],"bids":[{bids}],{tail}}}]}}'.encode()
-        )
+        key = (channel, self.listing.symbol)
+        return f'{{{arg_of(key)},"action":"{action}","data":[{{"asks":[{asks}],"bids":[{bids}],{tail}}}]}}'.encode()
+
+    def checked(self, message: bytes, bids: Iterable[Level], asks: Iterable[Level]) -> bytes:
+        """The same with the checksum of the book that it leaves behind."""
+        rows = ([self._level(level) for level in side] for side in (bids, asks))
+        return message.replace(b'"checksum":0', f'"checksum":{checksum(*rows)}'.encode())
+
+    def _level(self, level: Level) -> tuple[str, str]:
+        return fixed(level[0], self._price_places), fixed(level[1], self._size_places)
 
     def top(self, channel: str, instrument: Instrument, depth: int) -> tuple[str, str]:
         """`books5` and `bbo-tbt`: everything before the stamp (equal when nothing changed), and the seqId's end."""
         book = instrument.book
         bids, asks = self.levels(book.bids.top(depth)), self.levels(book.asks.top(depth))
         inst = f',"instId":"{self.listing.symbol}"' if depth > 1 else ""
-        return f'{{{self.arg(channel)},"data":[{{"asks":[{asks}],"bids":[{bids}]{inst}', f',"seqId":{book.seq}}}]}}'
+        arg = arg_of((channel, self.listing.symbol))
+        return f'{{{arg},"data":[{{"asks":[{asks}],"bids":[{bids}]{inst}', f',"seqId":{book.seq}}}]}}'
 
     def ticker(self, instrument: Instrument) -> str:
         """The fields of a ticker before its stamp."""
-        listing, book, day = self.listing, instrument.book, instrument.day()
+        listing, book, day = self.listing, instrument.book, instrument.day.bar()
         price, size = self._price_places, self._size_places
         last = instrument.tape.match(instrument.tape.last) if instrument.tape.last else None
         bid, ask = book.bids.top(1)[0], book.asks.top(1)[0]
@@ -151,42 +131,6 @@ class Text:
             f'"sodUtc0":"{midnight}","sodUtc8":"{midnight8}"'
         )
 
-    def slow(self, channel: str, instrument: Instrument, settles: int) -> str:
-        """The fields of the slow channels before their stamp; empty where the instrument has none."""
-        listing, price = self.listing, fixed(instrument.book.bids.best, self._price_places)
-        names = f'"instType":"{listing.kind}","instId":"{listing.symbol}"'
-        if channel == "mark-price":
-            return f'{names},"markPx":"{price}"'
-        if not listing.contract:
-            return ""
-        if channel == "open-interest":
-            held = fixed(listing.lots * 1_000, self._size_places)
-            worth, places = _decimal(listing.contract)
-            coins = plain(listing.lots * 1_000 * worth, self._size_places + places)
-            return f'{names},"oi":"{held}","oiCcy":"{coins}"'
-        if channel == "funding-rate":
-            rate = plain(100 + instrument.tape.last % 50, 6)
-            times = f'"fundingTime":"{settles}","nextFundingTime":"{settles + FUNDING}"'
-            return f'{names},"method":"current_period","fundingRate":"{rate}","nextFundingRate":"",{times}'
-        return ""
-
-    def instrument(self) -> str:
-        """A row of `public/instruments`."""
-        listing = self.listing
-        swap = bool(listing.contract)
-        base, quote = ("", "") if swap else (listing.base, listing.quote)
-        family = f"{listing.base}-{listing.quote}" if swap else ""
-        lot = fixed(1, self._size_places)
-        return (
-            f'{{"alias":"","baseCcy":"{base}","category":"1","ctMult":"{"1" if swap else ""}",'
-            f'"ctType":"{"linear" if swap else ""}","ctVal":"{listing.contract}",'
-            f'"ctValCcy":"{listing.base if swap else ""}","expTime":"","instFamily":"{family}",'
-            f'"instId":"{listing.symbol}","instType":"{listing.kind}","lever":"10","listTime":"1606468572000",'
-            f'"lotSz":"{lot}","minSz":"{lot}","optType":"","quoteCcy":"{quote}",'
-            f'"settleCcy":"{listing.quote if swap else ""}","state":"live","stk":"",'
-            f'"tickSz":"{fixed(1, self._price_places)}","uly":"{family}"}}'
-        )
-
     def _opened(self, instrument: Instrument, bar: str) -> str:
         start, _ = bar_span(bar, instrument.now_us // 1000)
         return fixed(instrument.minutes.opening(start), self._price_places)
@@ -197,18 +141,21 @@ class Text:
         if not self.listing.contract:
             quote = plain(bar.turnover, turnover)
             return plain(bar.lots, size), quote, quote
-        worth, places = _decimal(self.listing.contract)
+        worth, places = decimal_of(self.listing.contract)
         base, quote = plain(bar.lots * worth, size + places), plain(bar.turnover * worth, turnover + places)
         return plain(bar.lots, size), base, quote
 
-    def candle(self, bar: Bar, *, closed: bool) -> str:
-        """One bar as the array that WebSocket and REST share."""
+    def candle(self, bar: Bar, *, closed: bool, fields: int = 9) -> str:
+        """One bar as the array that WebSocket and REST share: open time, four prices, three volumes, whether it is
+        closed. Of 7 fields, as until 2022, it ends with the second volume; of 6 it has prices only."""
         places = self._price_places
-        prices = '","'.join(fixed(price, places) for price in (bar.open, bar.high, bar.low, bar.close))
-        volumes = '","'.join(self.volumes(bar))
-        return f'["{bar.at}","{prices}","{volumes}","{int(closed)}"]'
+        prices = [fixed(price, places) for price in (bar.open, bar.high, bar.low, bar.close)]
+        volumes = self.volumes(bar) if fields > 6 else ()
+        row = '","'.join([str(bar.at), *prices, *volumes, str(int(closed))][:fields])
+        return f'["{row}"]'
 
 
-def _decimal(text: str) -> tuple[int, int]:
+def decimal_of(text: str) -> tuple[int, int]:
+    """A decimal as an integer and its number of places."""
     whole, _, part = text.partition(".")
     return int(whole + part), len(part)

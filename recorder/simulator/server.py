@@ -12,7 +12,7 @@ import ssl
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -22,9 +22,10 @@ from typing import Generic, Protocol, TypeVar
 from recorder.errors import ConfigError, RecorderError
 from recorder.simulator.clock import ManualClock, SystemClock
 from recorder.simulator.connection import Connection, SimulatedVenue, websockets
-from recorder.simulator.faults import Request, Target
-from recorder.simulator.market import Market
-from recorder.simulator.okx import LISTINGS, OkxVenue
+from recorder.simulator.faults import Fault, Target
+from recorder.simulator.market import Listing, Market
+from recorder.simulator.okx import OkxVenue
+from recorder.simulator.okx_listings import LISTINGS, dated
 from recorder.simulator.replay import Replay
 from recorder.simulator.selfsigned import self_signed
 
@@ -121,7 +122,7 @@ class Simulator(Generic[V]):
 
         return self._wait(asyncio.run_coroutine_threadsafe(run(), self._loop))
 
-    def fault(self, fault: Request) -> int:
+    def fault(self, fault: Fault) -> int:
         """Let something go wrong; how many connections or symbols it hit."""
         target: object = self.venue
         if not isinstance(target, Target):
@@ -227,12 +228,17 @@ class Simulator(Generic[V]):
 # --- the command ---------------------------------------------------------------------------------------------------
 
 
-def _okx(rate: float) -> TickingVenue:
+def _okx(rate: float, listings: Sequence[Listing] = LISTINGS) -> TickingVenue:
     clock = SystemClock()
-    return OkxVenue(Market(LISTINGS, clock.wall_us(), rate=rate), clock=clock)
+    return OkxVenue(Market(listings, clock.wall_us(), rate=rate), clock=clock)
 
 
-VENUES: dict[str, Callable[[float], TickingVenue]] = {"okx": _okx}
+def _okx_whole(rate: float) -> TickingVenue:
+    """With what expires, too."""
+    return _okx(rate, (*LISTINGS, *dated(SystemClock().wall_us() // 1000)))
+
+
+VENUES: dict[str, Callable[[float], TickingVenue]] = {"okx": _okx_whole}
 DEMO_RATE = 150.0  # trades a second over all instruments: lively to watch, a few percent of a core
 DEMO_CHANNELS = ("trades", "books", "bbo-tbt", "books5", "tickers", "candle1m", "candle1s")
 

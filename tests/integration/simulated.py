@@ -18,6 +18,7 @@ import websocket
 from recorder.simulator.clock import ManualClock
 from recorder.simulator.market import Market
 from recorder.simulator.okx import LISTINGS, NO_LIMITS, PUBLIC, OkxVenue
+from recorder.simulator.okx_listings import dated
 from recorder.simulator.server import Simulator
 
 BTC = "BTC-USDT"
@@ -50,6 +51,11 @@ class Client:
         args = [{"channel": channel, "instId": symbol} for channel, symbol in keys]
         self.ws.send(json.dumps({"op": op, "args": args, **more}))
 
+    def request(self, op: str, *args: dict[str, str]) -> list[dict[str, Any]]:
+        """Send a request with any arguments, and what came then."""
+        self.ws.send(json.dumps({"op": op, "args": args}))
+        return self.drain()
+
     def drain(self) -> list[dict[str, Any]]:
         """Everything that came until now."""
         self.ws.send("ping")
@@ -73,6 +79,15 @@ def venue(rate: float = 50.0) -> Iterator[Simulator[OkxVenue]]:
     """A venue with so many trades a second, on the test's clock, without limits."""
     clock = ManualClock()
     with Simulator(OkxVenue(Market(LISTINGS, clock.wall_us(), rate=rate), rules=NO_LIMITS, clock=clock)) as one:
+        yield one
+
+
+@contextmanager
+def whole(rate: float = 200.0) -> Iterator[Simulator[OkxVenue]]:
+    """The same with a future and two options."""
+    clock = ManualClock()
+    listings = (*LISTINGS, *dated(clock.wall_us() // 1000))
+    with Simulator(OkxVenue(Market(listings, clock.wall_us(), rate=rate), rules=NO_LIMITS, clock=clock)) as one:
         yield one
 
 

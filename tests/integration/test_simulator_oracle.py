@@ -21,7 +21,8 @@ import websockets.asyncio.client
 
 from recorder.simulator import faults
 from recorder.simulator.clock import ManualClock, SystemClock
-from recorder.simulator.okx import BUSINESS, NO_LIMITS, PUBLIC, FlatOut, OkxVenue
+from recorder.simulator.okx import BUSINESS, NO_LIMITS, PUBLIC, OkxVenue
+from recorder.simulator.okx_flood import FlatOut
 from recorder.simulator.oracle import Ledger, NumberedMarket, extend, trade_of
 from recorder.simulator.replay import Replay
 from recorder.simulator.server import Simulator, demo_venues

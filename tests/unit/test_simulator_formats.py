@@ -23,7 +23,8 @@ from recorder.simulator import faults
 from recorder.simulator.bars import Bar
 from recorder.simulator.faults import Faults
 from recorder.simulator.market import Listing
-from recorder.simulator.okx_text import Text, bar_span, fixed, plain
+from recorder.simulator.okx_bars import bar_span
+from recorder.simulator.okx_text import Text, fixed, plain
 from recorder.simulator.replay import Replay, load
 from recorder.simulator.server import serve
 from recorder.simulator.wire import BadRequest, HttpRequest, HttpResponse, frame, parse_request

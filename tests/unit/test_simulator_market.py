@@ -187,7 +187,7 @@ def test_day_equals_trades() -> None:
     run(market, 130 * SECOND)
     instrument = market.instruments["COIN-USD"]
     matches = [instrument.tape.match(n) for n in range(1, instrument.tape.last + 1)]
-    day = instrument.day()
+    day = instrument.day.bar()
     assert (day.open, day.close) == (matches[0].price, matches[-1].price)
     assert (day.high, day.low) == (max(m.price for m in matches), min(m.price for m in matches))
     assert (day.lots, day.turnover) == (sum(m.lots for m in matches), sum(m.lots * m.price for m in matches))
