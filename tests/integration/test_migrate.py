@@ -326,9 +326,8 @@ def test_where_roles_may_not_be_made_it_is_noted(pg_server: PgServer) -> None:
         conn.execute("create database small owner modest")
     report = migrate_url(pg_server.local.url_of("modest", "small"))
     assert len(report.applied) == len(migrations())
-    (note,) = set(report.notes) - {NO_TIMESCALEDB}
+    (note,) = [note for note in report.notes if note != NO_TIMESCALEDB]
     assert note.startswith("no group roles: ")
-    assert len(report.notes) == 1
 
 
 def test_migrate_wants_autocommit(database: str) -> None:
