@@ -55,7 +55,7 @@ lock: $(READY)
 	@$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"]["dev"], sep="\n")' \
 		> $(VENV)/dev.in
 	@$(LOCK) --output-file tests/clients/requirements.txt tests/clients/requirements.in
-	@$(LOCK) --extra simulator --constraint requirements.txt --output-file requirements-dev.txt pyproject.toml $(VENV)/dev.in
+	@$(LOCK) --extra embedded --extra simulator --constraint requirements.txt --output-file requirements-dev.txt pyproject.toml $(VENV)/dev.in
 
 # .ready is written last, so an unfinished environment is finished next time; one whose Python is gone is made anew.
 $(READY): requirements-dev.txt pyproject.toml

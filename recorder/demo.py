@@ -41,6 +41,7 @@ def main(seconds: float, keep: bool) -> int:
             stack.callback(shutil.rmtree, where, ignore_errors=True)
         server = _database(console, where)
         if not keep:
+            stack.callback(shutil.rmtree, server.directory, ignore_errors=True)  # it may lie elsewhere
             stack.callback(server.stop)
         counts = _record(console, where, server.url, seconds)
         _ask(console, server.url)
@@ -53,13 +54,12 @@ def main(seconds: float, keep: bool) -> int:
 
 
 def _database(console: Console, where: Path) -> LocalServer:
-    server = LocalServer(where / "postgres")
     with console.status("local database …") as status:
-        server.install(status.update)
+        server = LocalServer(where / "postgres", say=status.update)
         server.start()
     console.print(f"database: [bold]{server.url}[/bold]")
     report = migrate_url(server.owner_url)
-    console.print(f"server:   {report.server}")
+    console.print(f"server:   {report.server}, {server.kind}")
     return server
 
 

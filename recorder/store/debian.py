@@ -25,7 +25,6 @@ from recorder.store.schema import Say
 SUITE, MAJOR = "trixie", 17
 PACKAGE = f"postgresql-{MAJOR}-timescaledb"
 KEYRINGS = ("/usr/share/keyrings/debian-archive-keyring.gpg", "/usr/share/keyrings/debian-archive-keyring.pgp")
-INSTEAD = "or install PostgreSQL 15 or later with TimescaleDB yourself and set database.url"
 
 # Of 80 packages about half are needed to run the server; LLVM alone is 120 MB unpacked, and jit is off.
 _NEEDED = re.compile(r"lib[a-z0-9.+-]+|postgresql-\d+(-timescaledb)?|postgresql-client-\d+")
@@ -91,11 +90,10 @@ def _check_machine() -> None:
     for program in ("apt-get", "apt-config", "dpkg", "dpkg-deb"):
         if shutil.which(program) is None:
             raise SinkUnavailable(
-                f"a local database is made of Debian's packages, and this machine has no {program}: "
-                "set database.url to a PostgreSQL 15 or later, best with TimescaleDB"
+                f"a local TimescaleDB is made of Debian's packages, and this machine has no {program}"
             )
     if not Path("/usr/share/zoneinfo/UTC").exists():
-        raise SinkUnavailable(f"a local database reads this machine's time zones: install tzdata, {INSTEAD}")
+        raise SinkUnavailable("a local TimescaleDB reads this machine's time zones, and tzdata is not installed")
 
 
 class _Apt:
@@ -120,9 +118,7 @@ class _Apt:
         mirror, security = _mirrors()
         if key is None or mirror is None:
             lacking = "debian-archive-keyring" if key is None else "a Debian mirror among its apt sources"
-            raise SinkUnavailable(
-                f"a local database is made of Debian's packages: this machine lacks {lacking}; {INSTEAD}"
-            )
+            raise SinkUnavailable(f"a local TimescaleDB is made of Debian's packages, and this machine lacks {lacking}")
         main = f"deb [signed-by={key}] {mirror} {SUITE} main\n"
         if security is not None:
             self._sources.write_text(f"{main}deb [signed-by={key}] {security} {SUITE}-security main\n")
@@ -154,7 +150,7 @@ class _Apt:
             return result.stdout or "ok"
         if check:
             words = redact((result.stderr.strip().splitlines() or ["no reason given"])[-1])
-            raise SinkUnavailable(f"apt-get {arguments[0]} failed: {words}; check the machine's network, {INSTEAD}")
+            raise SinkUnavailable(f"apt-get {arguments[0]} failed: {words} (is the machine's network all right?)")
         return ""
 
 
@@ -207,7 +203,7 @@ def _uris() -> Iterator[str]:
 def _loader(tree: Path) -> Path:
     found = sorted(tree.glob("usr/lib/*/ld-linux*.so.*"))
     if not found:
-        raise SinkUnavailable(f"Debian {SUITE} has no loader for this kind of machine; {INSTEAD}")
+        raise SinkUnavailable(f"Debian {SUITE} has no loader for this kind of machine")
     return found[0]
 
 
@@ -252,7 +248,7 @@ def _run(command: list[str], failure: str) -> str:
     result = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - fixed programs
     if result.returncode != 0:
         words = redact((result.stderr.strip().splitlines() or ["no reason given"])[-1])
-        raise SinkUnavailable(f"{failure}: {words}; {INSTEAD}")
+        raise SinkUnavailable(f"{failure}: {words}")
     return result.stdout
 
 

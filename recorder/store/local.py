@@ -26,8 +26,10 @@ from psycopg.pq import PGconn, Ping
 
 from recorder.errors import SinkUnavailable
 from recorder.redact import protect
-from recorder.store.debian import Installation, install, locked
-from recorder.store.place import Account, cache_candidates, data_candidates, first_usable, make, server_account
+from recorder.store import programs
+from recorder.store.debian import locked
+from recorder.store.place import Account, data_candidates, first_usable, make, server_account
+from recorder.store.programs import Kind, Programs
 from recorder.store.reconcile import READ, WRITE
 from recorder.store.schema import Say, fill, one, statements
 
@@ -39,13 +41,8 @@ LOG_BYTES = 10 << 20
 
 _SETTINGS = {
     "listen_addresses": HOST,
-    "shared_preload_libraries": "timescaledb",
-    "timescaledb.telemetry_level": "off",
-    # launcher, one scheduler a database, and room for parallel workers
-    "timescaledb.max_background_workers": "8",
-    "max_worker_processes": "24",
     "shared_buffers": "128MB",
-    "jit": "off",  # LLVM is not unpacked
+    "jit": "off",  # there is no LLVM
     "timezone": "UTC",
     "log_timezone": "UTC",
     "log_line_prefix": "%m [%p] %q%u@%d/%a ",
@@ -66,8 +63,10 @@ class LocalServer:
     ) -> None:
         """`scram`: passwords, in a file that only we can read; otherwise everybody on this machine is trusted.
 
-        The folder is `directory`, or one named after it where the server's account can reach it.
+        The folder is `directory`, or one named after it where the server's account can reach it. Raises ConfigError
+        if $RECORDER_LOCAL asks for a server that nobody knows.
         """
+        self._wish = programs.wished()
         self.account: Account = server_account()
         self.directory = first_usable(data_candidates(directory.absolute()), self.account)
         self.scram = scram
@@ -90,6 +89,11 @@ class LocalServer:
     def log(self) -> Path:
         """What the server says."""
         return self.directory / "server" / "log"
+
+    @property
+    def kind(self) -> Kind:
+        """Where the programs of the server come from that made the data."""
+        return programs.kind_of(self.directory)
 
     @property
     def port(self) -> int:
@@ -123,18 +127,15 @@ class LocalServer:
 
     # --- what it does ---
 
-    def install(self, say: Say | None = None) -> Installation:
-        """The server's programs; the first time on a machine they are fetched (about 40 MB)."""
-        return install(make(first_usable(cache_candidates(), self.account), self.account), say or self._say)
-
     def start(self) -> bool:
-        """Have a server that answers: True when this started it, False when it was running. Waits for recovery."""
+        """Have a server that answers: True when this started it, False when it was running. Waits for recovery. The
+        first time on a machine its programs may have to be fetched (about 40 MB)."""
         with locked(make(self.directory, self.account) / "lock"):
             started = not self._attach()
             if started:
-                programs = self.install()
-                self._create(programs)
-                self._launch(programs)
+                found = programs.find(self.directory, self.account, self._say, self._wish)
+                self._create(found)
+                self._launch(found)
             self._prepare()
         return started
 
@@ -189,7 +190,7 @@ class LocalServer:
                 return False
             self._sleep(0.05)
 
-    def _create(self, programs: Installation) -> None:
+    def _create(self, found: Programs) -> None:
         if (self.data / "PG_VERSION").exists():
             return
         self._say(f"creating a database in {self.directory}")
@@ -201,12 +202,13 @@ class LocalServer:
         shutil.rmtree(part, ignore_errors=True)
         with self._password_for_initdb() as options:
             auth = "scram-sha-256" if self.scram else "trust"
-            self._initdb(programs, [f"--pgdata={part}", f"--auth={auth}", *options])
+            self._initdb(found, [f"--pgdata={part}", f"--auth={auth}", *options])
+        (self.directory / "kind").write_text(found.kind.value)
         part.rename(self.data)
 
-    def _initdb(self, programs: Installation, options: list[str]) -> None:
+    def _initdb(self, found: Programs, options: list[str]) -> None:
         command = [
-            *(str(programs.bin / "initdb"), f"--username={OWNER}", "--encoding=UTF8", "--data-checksums"),
+            *(str(found.bin / "initdb"), f"--username={OWNER}", "--encoding=UTF8", "--data-checksums"),
             *("--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--no-instructions", *options),
         ]
         made = subprocess.run(  # noqa: S603 - our own installation
@@ -231,7 +233,7 @@ class LocalServer:
         finally:
             handed.unlink()
 
-    def _launch(self, programs: Installation) -> None:
+    def _launch(self, found: Programs) -> None:
         """Start the server in a session of its own: it outlives us, and no signal of our terminal reaches it."""
         if not (self.directory / "port").exists():
             (self.directory / "port").write_text(str(_free_port()))
@@ -243,10 +245,10 @@ class LocalServer:
             left.unlink(missing_ok=True)
         if self.log.exists() and self.log.stat().st_size > LOG_BYTES:
             self.log.replace(self.log.with_suffix(".1"))
-        options = [f"-c{key}={value}" for key, value in self._options().items()]
+        options = [f"-c{key}={value}" for key, value in {**found.settings, **self._options()}.items()]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603 - our own installation
-                [str(programs.bin / "postgres"), "-D", str(self.data), *options],
+                [str(found.bin / "postgres"), "-D", str(self.data), *options],
                 **{"cwd": "/", "env": _environment(), "start_new_session": True, **self.account.popen},
                 stdin=subprocess.DEVNULL,
                 stdout=log,

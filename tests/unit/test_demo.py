@@ -27,7 +27,10 @@ class Show:
         self.where = tmp_path / "demo"
         self.where.mkdir()
         self.server = SimpleNamespace(
-            url="postgresql://demo", stop=lambda: self.acts.append("stop"), postmaster=lambda: 4711
+            url="postgresql://demo",
+            directory=self.where / "postgres",
+            stop=lambda: self.acts.append("stop"),
+            postmaster=lambda: 4711,
         )
         patch.setattr("recorder.demo.tempfile.mkdtemp", lambda prefix: str(self.where))
         patch.setattr(demo, "_database", lambda *args: self._act("database", self.server))
