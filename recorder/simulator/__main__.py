@@ -11,18 +11,35 @@ import json
 import sys
 from pathlib import Path
 
+from recorder.simulator import infoway
 from recorder.simulator.clock import SystemClock
+from recorder.simulator.infoway import InfowayVenue
+from recorder.simulator.infoway_oracle import numbered
 from recorder.simulator.okx import NO_LIMITS, OkxVenue
 from recorder.simulator.okx_flood import FlatOut
 from recorder.simulator.okx_listings import crowd
 from recorder.simulator.oracle import NumberedMarket
-from recorder.simulator.server import Simulator
+from recorder.simulator.server import Simulator, TickingVenue
+
+
+def venue(options: argparse.Namespace) -> TickingVenue:
+    """The venue that was asked for, without limits."""
+    clock, rate = SystemClock(), options.rate
+    if options.venue == "infoway":
+        trades = numbered(options.symbol or ["BTCUSDT"], clock.wall_us(), rate=rate)
+        return InfowayVenue(trades, rules=infoway.NO_LIMITS, clock=clock)
+    kind = FlatOut if options.flat_out else OkxVenue
+    symbols = [*(options.symbol or ["BTC-USDT"]), *crowd(options.crowd)]
+    rate = 0.0 if options.flat_out else rate
+    market = NumberedMarket(symbols, clock.wall_us(), rate=rate, calm=options.calm)
+    return kind(market, rules=NO_LIMITS, clock=clock)
 
 
 def main(arguments: list[str]) -> int:
     """Serve numbered trades until standard input ends."""
     parser = argparse.ArgumentParser(prog="python -m recorder.simulator", description=__doc__)
-    parser.add_argument("--symbol", action="append", help="may be repeated; BTC-USDT if there is none")
+    parser.add_argument("--venue", choices=("okx", "infoway"), default="okx")
+    parser.add_argument("--symbol", action="append", help="may be repeated; bitcoin if there is none")
     parser.add_argument("--crowd", type=int, default=0, help="so many perpetuals (C000-USDT-SWAP …) besides")
     parser.add_argument("--calm", action="store_true", help="books that cost little, for hundreds of symbols")
     parser.add_argument("--rate", type=float, default=2_000.0, help="trades a second on each symbol")
@@ -30,12 +47,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--tls", type=Path, help="directory for the certificate")
     options = parser.parse_args(arguments)
-    kind = FlatOut if options.flat_out else OkxVenue
-    clock = SystemClock()
-    rate = 0.0 if options.flat_out else options.rate
-    symbols = [*(options.symbol or ["BTC-USDT"]), *crowd(options.crowd)]
-    market = NumberedMarket(symbols, clock.wall_us(), rate=rate, calm=options.calm)
-    with Simulator(kind(market, rules=NO_LIMITS, clock=clock), port=options.port, tls=options.tls) as simulator:
+    with Simulator(venue(options), port=options.port, tls=options.tls) as simulator:
         ca = str(simulator.ca_file) if simulator.ca_file else None
         sys.stdout.write(json.dumps({"ws": simulator.ws_url, "http": simulator.http_url, "ca": ca}) + "\n")
         sys.stdout.flush()

@@ -70,6 +70,11 @@ class Bars:
         rows = self._rows[max(0, (start - self.first) // self.step) :]
         return next((row[0] for row in rows if row[4]), self._rows[-1][3])
 
+    def close_before(self, start: int) -> int:
+        """The last price before this moment; the first one held where nothing older is."""
+        before = min((start - self.first) // self.step, len(self._rows)) - 1
+        return self._rows[before][3] if before >= 0 else self._rows[0][0]
+
     def merge(self, start: int, end: int) -> Bar | None:
         """One bar over [start, end), None where nothing is held of it."""
         low = max(0, (start - self.first) // self.step)

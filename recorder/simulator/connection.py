@@ -61,6 +61,7 @@ class Connection(asyncio.Protocol):
         self.swallowing = False
         self.paused = False
         self.open = False
+        self.request: HttpRequest | None = None  # that asked for the WebSocket
         self._venue = venue
         self._everybody = everybody
         self._transport: asyncio.Transport
@@ -183,6 +184,7 @@ class Connection(asyncio.Protocol):
         if refusal is not None:
             self._later(delay, lambda: self._write(refusal.encode()))
             return
+        self.request = request
         self._ws = _protocol()
         self._ws.receive_data(head)
         self._later(delay, lambda: self._accept(request.path))
@@ -248,7 +250,7 @@ class Connection(asyncio.Protocol):
             return
         self._transport.write(data)
         if self._transport.get_write_buffer_size() > WRITE_BYTES:
-            # A close frame would only queue behind what the client does not read: OKX says 4005 here.
+            # A close frame, whatever a venue's code for this, would only queue behind what the client does not read.
             self._transport.abort()
 
     def _later(self, seconds: float, action: _Action) -> None:

@@ -193,11 +193,11 @@ class Notice(Fault):
 
 
 class Reject(Fault):
-    """Answer matching subscriptions with an error (empty: any)."""
+    """Answer matching subscriptions (empty: any) with an error; without a code it is the venue's usual one."""
 
     channel: str = ""
     symbol: str = ""
-    code: str = "60018"
+    code: str = ""
 
     def strike(self, target: Target) -> int:
         """Do it now."""
@@ -342,6 +342,7 @@ class Faults:
     """What is switched on."""
 
     random: Random
+    usual: str = "60018"  # the code of a refusal that was asked for without one
     silent: bool = False
     swallowing: bool = False
     rejected: list[Reject] = field(default_factory=list)
@@ -366,7 +367,7 @@ class Faults:
 
     def rejection(self, channel: str, symbol: str) -> str:
         """The code to refuse this subscription with, empty for none."""
-        return next((rule.code for rule in self.rejected if _matches([rule], channel, symbol)), "")
+        return next((rule.code or self.usual for rule in self.rejected if _matches([rule], channel, symbol)), "")
 
     def ignores(self, channel: str, symbol: str) -> bool:
         """Whether this subscription gets no answer at all."""

@@ -1,10 +1,10 @@
 """Recorded frames served again: exactly those, in their order, to whoever subscribes.
 
-Owns reading the recordings and the playing. Never looks into a frame; what is recorded as a REST answer is served
-over HTTP under its path.
+Owns reading the recordings and the playing. Never changes a frame; what is recorded as a REST answer is served over
+HTTP under its path.
 
 A recording is a file of JSON lines (.jsonl, .jsonl.gz): `t` time, `dir` recv or send, `raw` text, and where they
-apply `b64` (the exact bytes of a binary frame) and `url` (of a REST request that `raw` answers).
+apply `b64` (the exact bytes of a binary frame) and `url` (of a REST request that `raw` answers) or `file` (its name).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import base64
 import gzip
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
@@ -27,38 +27,70 @@ from recorder.simulator.wire import HttpRequest, HttpResponse, frame
 PIECE = 64  # frames between two looks at whether the client keeps up
 
 
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """What playing must know of a venue's protocol.
+
+    `hear`: the answer to a message, empty for none, and whether it is the sign to begin. `greets`: whether a message at
+    the beginning of a recording came unasked. `without`: connections whose path contains this get answers only: the
+    recording would else be stored twice by a client that opens several paths. `answers`: the paths of REST answers that
+    were recorded under a name and without their URL; an empty path: no answer to anything.
+    """
+
+    hear: Callable[[bytes], tuple[bytes, bool]]
+    greets: Callable[[bytes], bool] = lambda message: False
+    without: str = ""
+    answers: Mapping[str, str] = field(default_factory=dict)
+
+
+def hear_text(message: bytes) -> tuple[bytes, bool]:
+    """Heartbeats in words: everything else is the sign to begin."""
+    return (b"pong", False) if message == b"ping" else (b"", True)
+
+
+TEXT = Dialect(hear_text)
+
+
 class _Line(msgspec.Struct):
     dir: str
     raw: str = ""
     t: float | None = None
     b64: str = ""
     url: str = ""
+    file: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """What a venue sent: frames with their times (seconds, None unknown), and REST answers by path."""
+    """What a venue sent: frames with their times (seconds, None unknown), how many of them came unasked at first, and
+    REST answers by path."""
 
     frames: tuple[tuple[float | None, bytes], ...]
+    unasked: int
     answers: dict[str, bytes]
 
 
-def load(files: Sequence[Path]) -> Recording:
+def load(files: Sequence[Path], dialect: Dialect = TEXT) -> Recording:
     """Read recordings, one after the other."""
     frames: list[tuple[float | None, bytes]] = []
     answers: dict[str, bytes] = {}
-    for file in files:
-        for line in _lines(file):
-            if line.dir != "recv":
-                continue
-            if line.url:
-                url = urlsplit(line.url)
-                answers.setdefault(url.path, line.raw.encode())
-                answers[_key(url.path, dict(parse_qsl(url.query)))] = line.raw.encode()
-            else:
-                data = frame(base64.b64decode(line.b64), 0x2) if line.b64 else frame(line.raw.encode())
-                frames.append((line.t, data))
-    return Recording(tuple(frames), answers)
+    unasked = 0
+    for line in (line for file in files for line in _lines(file) if line.dir == "recv"):
+        address = line.url or dialect.answers.get(line.file)
+        if address is not None:
+            _answered(answers, address, line.raw.encode())
+            continue
+        if unasked == len(frames) and dialect.greets(line.raw.encode()):
+            unasked += 1
+        frames.append((line.t, frame(base64.b64decode(line.b64), 0x2) if line.b64 else frame(line.raw.encode())))
+    return Recording(tuple(frames), unasked, answers)
+
+
+def _answered(answers: dict[str, bytes], address: str, body: bytes) -> None:
+    url = urlsplit(address)
+    if url.path:
+        answers.setdefault(url.path, body)
+        answers[_key(url.path, dict(parse_qsl(url.query)))] = body
 
 
 def _key(path: str, query: Mapping[str, str]) -> str:
@@ -75,11 +107,10 @@ def _lines(file: Path) -> Iterator[_Line]:
 
 
 class Replay:
-    """A venue that plays a recording. Subscribing (any text but a heartbeat) starts it on that connection.
+    """A venue that plays a recording. Subscribing starts it on that connection; what came unasked comes at once.
 
-    `speed`: None as fast as the client reads, 1.0 as recorded. Connections whose path contains `without` get
-    heartbeats only: the recording would else be stored twice by a client that opens several paths.
-    `once`: only the first connection that subscribes is served.
+    `speed`: None as fast as the client reads, 1.0 as recorded. `once`: only the first connection that subscribes is
+    served.
     """
 
     def __init__(
@@ -87,17 +118,17 @@ class Replay:
         files: Sequence[Path],
         *,
         name: str = "replay",
+        dialect: Dialect = TEXT,
         speed: float | None = None,
-        without: str = "/business",
         once: bool = False,
     ) -> None:
         self.name = name
-        self.recording = load(files)
+        self.recording = load(files, dialect)
         self.played = threading.Event()  # every frame was written to some connection
         self.plays = 0
         self.on_refuse: Callable[[float], None] | None = None
+        self._dialect = dialect
         self._speed = speed
-        self._without = without
         self._once = once
         self._players: dict[Connection, asyncio.Task[None] | None] = {}
         self._room: dict[Connection, asyncio.Event] = {}
@@ -108,14 +139,17 @@ class Replay:
 
     def opened(self, link: Connection, path: str) -> None:
         """Wait for a subscription, where frames are played."""
-        if not (self._without and self._without in path):
+        if not (self._dialect.without and self._dialect.without in path):
             self._players[link] = None
+            for _, data in self.recording.frames[: self.recording.unasked]:
+                link.push(data)
 
     def received(self, link: Connection, message: bytes) -> None:
-        """A heartbeat, or the sign to begin."""
-        if message == b"ping":
-            link.push(frame(b"pong"))
-        elif link in self._players and self._players[link] is None and not (self._once and self.plays):
+        """Something to answer, the sign to begin, or both."""
+        answer, begins = self._dialect.hear(message)
+        if answer:
+            link.push(frame(answer))
+        if begins and link in self._players and self._players[link] is None and not (self._once and self.plays):
             self.plays += 1
             self._room[link] = asyncio.Event()
             self._players[link] = asyncio.get_running_loop().create_task(self._play(link))
@@ -146,7 +180,7 @@ class Replay:
     async def _play(self, link: Connection) -> None:
         loop = asyncio.get_running_loop()
         began, first = loop.time(), next((t for t, _ in self.recording.frames if t is not None), 0.0)
-        for number, (at, data) in enumerate(self.recording.frames):
+        for number, (at, data) in enumerate(self.recording.frames[self.recording.unasked :]):
             if self._speed and at is not None:
                 await asyncio.sleep(max(0.0, began + (at - first) / self._speed - loop.time()))
             link.push(data)

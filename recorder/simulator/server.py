@@ -20,13 +20,16 @@ from types import FrameType
 from typing import Generic, Protocol, TypeVar
 
 from recorder.errors import ConfigError, RecorderError
+from recorder.simulator import infoway_replay, okx_replay
 from recorder.simulator.clock import ManualClock, SystemClock
 from recorder.simulator.connection import Connection, SimulatedVenue, websockets
 from recorder.simulator.faults import Fault, Target
+from recorder.simulator.infoway import DEPTH, InfowayVenue
+from recorder.simulator.infoway_list import LISTINGS as INFOWAY
 from recorder.simulator.market import Listing, Market
 from recorder.simulator.okx import OkxVenue
 from recorder.simulator.okx_listings import LISTINGS, dated
-from recorder.simulator.replay import Replay
+from recorder.simulator.replay import Dialect, Replay
 from recorder.simulator.selfsigned import self_signed
 
 MAX_RATE = 100_000.0
@@ -238,7 +241,13 @@ def _okx_whole(rate: float) -> TickingVenue:
     return _okx(rate, (*LISTINGS, *dated(SystemClock().wall_us() // 1000)))
 
 
-VENUES: dict[str, Callable[[float], TickingVenue]] = {"okx": _okx_whole}
+def _infoway(rate: float) -> TickingVenue:
+    clock = SystemClock()
+    return InfowayVenue(Market(INFOWAY, clock.wall_us(), rate=rate, depth=DEPTH), clock=clock)
+
+
+VENUES: dict[str, Callable[[float], TickingVenue]] = {"okx": _okx_whole, "infoway": _infoway}
+DIALECTS: dict[str, Dialect] = {"okx": okx_replay.REPLAYED, "infoway": infoway_replay.REPLAYED}
 DEMO_RATE = 150.0  # trades a second over all instruments: lively to watch, a few percent of a core
 DEMO_CHANNELS = ("trades", "books", "bbo-tbt", "books5", "tickers", "candle1m", "candle1s")
 
@@ -262,7 +271,7 @@ def serve(venues: list[str], host: str, port: int, tls: bool, rate: float, repla
             Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="recorder-simulator-"))) if tls else None
         )
         for number, name in enumerate(names):
-            venue = Replay(replay, name=name) if replay else VENUES[name](rate)
+            venue = Replay(replay, name=name, dialect=DIALECTS[name]) if replay else VENUES[name](rate)
             simulator = Simulator(venue, host=host, port=port + number if port else 0, tls=directory)
             stack.enter_context(simulator)
             sys.stdout.write(f"{name} {simulator.ws_url} {simulator.http_url}\n")

@@ -46,8 +46,16 @@ class HttpResponse:
         """The whole answer as bytes."""
         fields = {"Content-Type": "application/json", **self.headers, "Content-Length": str(len(self.body))}
         lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
-        head = f"HTTP/1.1 {self.status} {HTTPStatus(self.status).phrase}\r\n{lines}\r\n"
+        head = f"HTTP/1.1 {self.status} {_phrase(self.status)}\r\n{lines}\r\n"
         return head.encode("latin-1") + self.body
+
+
+def _phrase(status: int) -> str:
+    """The status in words; gateways and venues have numbers of their own (427, 499, 524)."""
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "Unassigned"
 
 
 def parse_request(data: bytes) -> tuple[HttpRequest, int] | None:

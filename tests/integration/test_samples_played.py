@@ -16,6 +16,7 @@ from recorder import configfile
 from recorder.capture.datadir import DataDir
 from recorder.daemon import Daemon
 from recorder.records import TABLES
+from recorder.simulator.okx_replay import REPLAYED
 from recorder.simulator.replay import Replay
 from recorder.simulator.server import Simulator
 from recorder.store.prepare import EPOCH
@@ -28,7 +29,7 @@ UNTIMED = -1  # received_at of the naive decoder: a row without a venue time bea
 
 def play(name: str, home: Path, database: str) -> None:
     """Record the whole file, once."""
-    venue = Replay([samples.need("okx_v5") / name], once=True)
+    venue = Replay([samples.need("okx_v5") / name], dialect=REPLAYED, once=True)
     with Simulator(venue) as simulator:
         toml = okx_toml(database, simulator.ws_url, simulator.http_url, {"trades": ["BTC-USDT"]})
         head = f'[recorder]\ndata_dir = "{home}"\nlisten = "127.0.0.1:0"\n'

@@ -23,6 +23,7 @@ from recorder.simulator import faults
 from recorder.simulator.clock import ManualClock, SystemClock
 from recorder.simulator.okx import BUSINESS, NO_LIMITS, PUBLIC, OkxVenue
 from recorder.simulator.okx_flood import FlatOut
+from recorder.simulator.okx_replay import REPLAYED
 from recorder.simulator.oracle import Ledger, NumberedMarket, extend, trade_of
 from recorder.simulator.replay import Replay
 from recorder.simulator.server import Simulator, demo_venues
@@ -171,7 +172,7 @@ def test_replay_equals_the_file(tmp_path: Path) -> None:
 def test_replay_on_one_path(tmp_path: Path) -> None:
     """A client that opens a business connection too gets the frames once; with `once` so does one that comes back."""
     file, frames = recording(tmp_path / "r.jsonl", count=20)
-    with Simulator(Replay([file], once=True)) as simulator:
+    with Simulator(Replay([file], dialect=REPLAYED, once=True)) as simulator:
         with Client(simulator, BUSINESS) as business:
             assert not play(business, 0) and not business.drain()
         with Client(simulator) as client:
