@@ -15,7 +15,7 @@ from recorder.records import Burst, Decoded, Header, Kind, Streams
 from recorder.venues import venues
 from tests import copytext, naive, samples
 
-RECEIVED_AT = 1_785_900_000_000_000  # later than every recording
+RECEIVED_AT = 1_787_000_000_000_000  # later than every recording
 HEADER = Header("", "okx/public/0", "okx", "okx", "/ws/v5/public", {}, run="1-00000000", run_ordinal=1)
 
 # file -> rows per table, frames that are acknowledgements, and frames that are neither data nor a known reply.
