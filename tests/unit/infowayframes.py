@@ -32,10 +32,10 @@ def encoded(message: bytes | dict[str, Any]) -> bytes:
     return json.dumps(message, separators=(",", ":"), ensure_ascii=False).encode()
 
 
-def trade(code: int = 10002, **fields: object) -> dict[str, Any]:
+def trade(**fields: object) -> dict[str, Any]:
     """A trade; a field that is None is left out."""
     data = {"p": "63039.10", "s": "BTCUSDT", "t": MS, "td": 1, "v": "0.07933", "vw": "5000.88387", **fields}
-    return {"code": code, "data": {name: value for name, value in data.items() if value is not None}}
+    return {"code": 10002, "data": {name: value for name, value in data.items() if value is not None}}
 
 
 def depth(bids: object, asks: object, **fields: object) -> dict[str, Any]:
