@@ -319,7 +319,7 @@ class Infoway(BaseVenue):
     facts = (
         "Infoway's documentation (docs.infoway.io) of August 2026",
         "Infoway's SDKs: Python 0.4.1, Java and Go; where they differ, the newest",
-        "frames recorded from its gateway on 2026-08-15: crypto and stock, requests that it refuses",
+        "frames recorded from its gateway on 2026-08-15: crypto, stock while it was closed; nobody has recorded others",
     )
     options: Mapping[str, str] = {
         "business": f"what the connections serve: {', '.join(BUSINESSES)}",
