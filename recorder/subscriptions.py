@@ -260,7 +260,7 @@ class BaseVenue(ABC):
         for b, block in enumerate(source.subscribe):
             doubts: dict[str, list[int]] = {}
             for n, symbol in enumerate(block.symbols):
-                doubts.setdefault(self.doubt(symbol, source), []).append(n)
+                doubts.setdefault("" if is_pattern(symbol) else self.doubt(symbol, source), []).append(n)
             doubts.pop("", None)
             for doubt, at in doubts.items():
                 more = f" (and {len(at) - 1} more)" if len(at) > 1 else ""
