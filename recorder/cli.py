@@ -187,11 +187,14 @@ def status(ctx: typer.Context, config: ConfigFile = None, json: Json = False) ->
 
 @app.command()
 @outcome
-def venues(json: Json = False) -> int:
+def venues(
+    json: Json = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="All that is known of them, as docs/venues.md.")] = False,
+) -> int:
     """List the venues, their channels, and where each channel's records go."""
     from recorder.commands import looking
 
-    return looking.show_venues(json)
+    return looking.show_venues(json, markdown)
 
 
 @spool_app.command("ls")

@@ -88,7 +88,8 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
-    """The whole file. `retention`: table -> seconds, 0 keeps for ever. `notes`: accepted but not yet effective."""
+    """The whole file. `retention`: table -> seconds, 0 keeps for ever. `notes`: accepted, but not yet effective, or
+    doubtful."""
 
     recorder: Recorder = Recorder()
     database: Database = Database()

@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
+from dataclasses import replace
 from typing import ClassVar, Generic, NamedTuple, TypeVar
 
 import msgspec
@@ -37,7 +38,7 @@ from recorder.records import (
     decode_control,
     join_rows,
 )
-from recorder.venues import Channel
+from recorder.venues import Channel, Code
 
 # --- the decoder every venue starts from ----------------------------------------------------------------------------
 
@@ -199,16 +200,17 @@ class BaseDecoder(ABC, Generic[P]):
 
 
 class _Fields(msgspec.Struct):
-    data: list[dict[str, msgspec.Raw]] = []
+    data: list[dict[str, msgspec.Raw]] | dict[str, msgspec.Raw] = []
 
 
 _read_fields = msgspec.json.Decoder(_Fields)
 
 
 def _fields(raw: bytes) -> frozenset[str]:
-    """Names of the fields of `data`, as far as it is a list of objects."""
+    """Names of the fields of `data`, as far as it is an object or a list of them."""
     try:
-        return frozenset().union(*_read_fields.decode(raw).data)
+        data = _read_fields.decode(raw).data
+        return frozenset(data) if isinstance(data, dict) else frozenset().union(*data)
     except TROUBLE:
         return frozenset()
 
@@ -223,8 +225,12 @@ def note(frame: int, code: str, reaction: Reaction, message: str, out: Decoded) 
     out.events.append(Event(frame, plain(code)[:40], reaction.value, plain(message)))
 
 
-def announce(frame: int, said: Refusal | Notice, out: Decoded) -> None:
-    """A refusal or notice, to react to and to keep."""
+def announce(frame: int, said: Refusal | Notice, table: Mapping[str, Code], out: Decoded) -> None:
+    """A refusal or notice, to react to and to keep: with the reaction that the venue's table has for its code, and the
+    meaning of that in front of the venue's own words, for those may mislead."""
+    known = table.get(said.code)
+    if known is not None:
+        said = replace(said, reaction=known.reaction, message=known.explain(said.message))
     out.replies.append(said)
     note(frame, said.code, said.reaction, said.message, out)
 
@@ -239,6 +245,20 @@ def _controls(burst: Burst, out: Decoded) -> None:
             out.control.append((frame, decode_control(raw)))
         except TROUBLE:
             out.poison.append(Poison(frame, "invalid_control", raw))
+
+
+_object, _array = msgspec.json.Decoder(dict[str, msgspec.Raw]), msgspec.json.Decoder(list[msgspec.Raw])
+
+
+def texts(raw: bytes) -> dict[str, object]:
+    """An object with its numbers as text as they are spelled, those in lists, too: for what is not as usual."""
+    return {name: _texts(bytes(value)) for name, value in _object.decode(raw).items()}
+
+
+def _texts(raw: bytes) -> object:
+    if raw.startswith(b"["):
+        return [_texts(bytes(each)) for each in _array.decode(raw)]
+    return msgspec.json.decode(raw) if raw[:1] in b'"n' else raw.decode()
 
 
 # --- REST answers in the spool --------------------------------------------------------------------------------------

@@ -226,14 +226,37 @@ def array(side: bytes) -> str:
 
 
 def best_first(literal: str, descending: bool) -> bool:
-    """Whether an array literal made by `array` has its best price first. Prices with equally many digits before the
-    point compare as text; converting them costs twice as much."""
-    prices = literal.replace("{", "").split(",")[::4]
+    """Whether an array literal made by `array` has its best price first."""
+    return ordered(literal.replace("{", "").split(",")[::4], descending)
+
+
+def ordered(prices: Sequence[str], descending: bool) -> bool:
+    """The same for the prices by themselves, none of them negative. Prices with equally many digits before the point
+    compare as text; converting them costs twice as much."""
     points = {price.find(".") for price in prices}
     if len(points) == 1 and (-1 not in points or len(set(map(len, prices))) == 1):
         return prices == sorted(prices, reverse=descending)
     found = [Decimal(price) for price in prices]
     return found == sorted(found, reverse=descending)
+
+
+Columns = Sequence[Sequence[str]]  # of a book side: prices, sizes, and what the venue adds
+
+
+def zipped(columns: Columns, descending: bool) -> str:
+    """A book side that comes column by column as a PostgreSQL array literal; its numbers are proven. What is not
+    usual (nothing in a field, negative prices, another order) is refused here: `checked_array` reads it."""
+    literal = "{" + ",".join(["{" + ",".join(level) + "}" for level in zip(*columns, strict=True)]) + "}"
+    if literal != "{}" and ("-" in literal or "" in columns[1] or not ordered(columns[0], descending)):
+        raise Bad("bad_levels")
+    return literal
+
+
+def checked_zipped(columns: Columns, descending: bool) -> str:
+    """The same, value by value."""
+    if len(columns) == 1 or len(set(map(len, columns))) > 1:
+        raise Bad("bad_levels")
+    return checked_array(msgspec.json.encode(list(zip(*columns, strict=True))), descending)
 
 
 _levels: msgspec.json.Decoder[list[list[str]]] = msgspec.json.Decoder(list[list[str]])

@@ -15,10 +15,12 @@ from typing import NamedTuple
 from recorder.guards import (
     DAY_US,
     Bad,
+    Columns,
     Stamps,
     array,
     best_first,
     checked_array,
+    checked_zipped,
     moment,
     name,
     number,
@@ -26,6 +28,7 @@ from recorder.guards import (
     prove_ids,
     prove_numbers,
     whole,
+    zipped,
 )
 from recorder.records import NULL, Rows, Stream, Streams, stamp, text
 
@@ -42,6 +45,7 @@ _LONGEST = {"1mo": 31 * DAY_US, "3mo": 92 * DAY_US, "1y": 366 * DAY_US}
 
 _FAR = 3660 * DAY_US  # the farthest that a venue may announce something
 _SIDES = {"buy": "buy", "sell": "sell"}
+_ANONYMOUS = f"\t{NULL}\t{NULL}\t{NULL}"  # no id, no count, no seq
 _COUNTS = {"": 1} | {str(n): n for n in range(1, 1000)}
 _CLOSED = {"1": "t", "0": "f"}
 ID_LIMIT = 10**18  # ids beyond are kept as text, but prove nothing: bigint ends soon after
@@ -118,6 +122,13 @@ class Lines:
         counts = [count or NULL for count in counts] if "" in counts else counts
         return self._rows(at, whens, (prices, sizes, sides, ids, counts, own), f"\t\\N\t{self._origin}", first, last)
 
+    def anonymous_trades(self, at: At, numbers: Sequence[Sequence[str]], sides: Sequence[str]) -> Rows:
+        """Trades of a venue that gives them no ids. `numbers`: prices, sizes, turnovers."""
+        whens = self._when(at)
+        prices, sizes, turnovers = self._numbers(numbers, needed=2)
+        without = [_SIDES.get(side, NULL) + _ANONYMOUS for side in sides]
+        return self._rows(at, whens, (prices, sizes, without, turnovers), f"\t{self._origin}")
+
     def quotes(self, at: At, numbers: Sequence[Sequence[str]], seqs: Ids) -> Rows:
         """`numbers`: bid prices, bid sizes, ask prices, ask sizes."""
         whens, values = self._when(at), self._numbers(numbers)
@@ -167,6 +178,17 @@ class Lines:
         proofs = ["unverifiable" if None in pair else "verified" for pair in zip(seqs, prevs, strict=True)]
         numbers = [[NULL if each is None else str(each) for each in column] for column in (seqs, prevs)]
         return self._rows(at, whens, (kinds, *numbers, literals, proofs), f"\t{self._origin}", prevs, seqs)
+
+    def whole_books(self, at: At, sides: Sequence[tuple[Columns, Columns]]) -> Rows:
+        """Books that are always whole and have no numbers. `sides`: bids and asks, column by column (prices, sizes),
+        the best price first; without columns there is nothing on that side."""
+        whens = self._when(at)
+        if not self.checked:
+            prove_numbers([column for pair in sides for side in pair for column in side])
+        make = checked_zipped if self.checked else zipped
+        literals = [f"{make(bids, True)}\t{make(asks, False)}" for bids, asks in sides]
+        kinds = [f"snapshot\t{NULL}\t{NULL}"] * len(whens)
+        return self._rows(at, whens, (kinds, literals), f"\tunverifiable\t{self._origin}")
 
     def messages(self, at: At, elements: Sequence[bytes]) -> Rows:
         """`elements`: JSON as sent."""

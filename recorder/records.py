@@ -273,11 +273,13 @@ class Reaction(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Ack:
-    """The venue accepted a subscription (or, `ended`, its end)."""
+    """The venue accepted a subscription (or, `ended`, its end). `request`: our id, where the venue echoes that instead
+    of naming what was asked for; then it accepted all of the request."""
 
-    channel: str
-    symbol: str
+    channel: str = ""
+    symbol: str = ""
     ended: bool = False
+    request: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,7 +288,7 @@ class Refusal:
 
     code: str
     message: str
-    reaction: Reaction
+    reaction: Reaction = Reaction.NONE
     request: str = ""
     channel: str = ""
     symbol: str = ""
@@ -298,7 +300,7 @@ class Notice:
 
     code: str
     message: str
-    reaction: Reaction
+    reaction: Reaction = Reaction.NONE
 
 
 @dataclass(frozen=True, slots=True)

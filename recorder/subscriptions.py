@@ -11,11 +11,12 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from urllib.parse import urlsplit
 from zlib import crc32
 
 from recorder.config import Source
 from recorder.listing import Listing, is_pattern
-from recorder.venues import Channel, Limits, Line, Request, Subscription, Timekeeper
+from recorder.venues import Channel, Code, Limits, Line, Request, Subscription, Timekeeper
 
 
 def wanted(source: Source) -> list[Subscription]:
@@ -138,19 +139,20 @@ class Key:
 
 
 class BaseVenue(ABC):
-    """Planning for a venue that serves channels on paths and takes `{"id","op","args"}` requests."""
+    """Planning for a venue that serves channels on paths."""
 
     channels: tuple[Channel, ...]
+    codes: tuple[Code, ...]
     limits: Limits
     time: Timekeeper | None = None
     listing: Listing | None = None
     options: Mapping[str, str] = {}
     secrets: frozenset[str] = frozenset()
+    required: Mapping[str, Sequence[str]] = {}  # options that a source must have, and what they may be; (): anything
     paths: Mapping[str, str]
     private: frozenset[str] = frozenset()  # channels that are no market data
     families: Collection[str] = ()  # the members of all channels named with a `*`
     conflicts: Sequence[tuple[str, str]] = ()  # channels that exclude each other for the same symbol
-    close_reasons: Mapping[int, str] = {}
     heavy: tuple[frozenset[str], int] = (frozenset(), 0)  # channels of which a connection should carry few, and how few
 
     @abstractmethod
@@ -158,8 +160,12 @@ class BaseVenue(ABC):
         """How a channel names what it is about; None where it takes no symbol."""
 
     @abstractmethod
-    def arg(self, subscription: Subscription) -> Mapping[str, str]:
-        """An element of `args`."""
+    def subscribe(self, subscriptions: Sequence[Subscription]) -> list[Request]:
+        """Requests for these."""
+
+    @abstractmethod
+    def unsubscribe(self, subscriptions: Sequence[Subscription]) -> list[Request]:
+        """Requests to end these."""
 
     def channel(self, name: str) -> Channel | None:
         """The channel that a name belongs to; of a family only members that exist."""
@@ -168,7 +174,7 @@ class BaseVenue(ABC):
 
     def check(self, source: Source) -> list[str]:
         """Everything wrong with a source, one sentence each, with its place."""
-        problems = [*self._check_endpoints(source)]
+        problems = [*self._check_endpoints(source), *self._check_options(source)]
         for b, block in enumerate(source.subscribe):
             for n, channel in enumerate(block.channels):
                 if problem := self._check_channel(channel, block.symbols):
@@ -190,10 +196,18 @@ class BaseVenue(ABC):
 
     def _check_endpoints(self, source: Source) -> Iterator[str]:
         for n, url in enumerate(source.endpoints):
-            path = next((p for p in self.paths.values() if p in url), None)
+            host, there = url[: len(url) - len(urlsplit(url).path)], urlsplit(url).path
+            path = next((p for p in self.paths.values() if p in there), None)
             if path:
-                better = url[: url.index(path)]
+                better = host + there[: there.index(path)]
                 yield f'endpoints[{n}]: "{url}" holds a path that the recorder adds itself; did you mean "{better}"?'
+
+    def _check_options(self, source: Source) -> Iterator[str]:
+        for option, words in self.required.items():
+            found = source.options.get(option, "")
+            if not found or (words and found not in words):
+                hint = suggest(found, words) or (f"; one of {', '.join(words)}" if words else "")
+                yield f'{option}: "{found}" is none{hint}' if found else f"{option}: is missing{hint}"
 
     def _check_channel(self, channel: str, symbols: Sequence[str]) -> str:
         if channel in self.private:
@@ -236,6 +250,35 @@ class BaseVenue(ABC):
                 break
         return [Line(f"{p}/{n}", self.paths[p], tuple(g)) for p, each in groups.items() for n, g in enumerate(each)]
 
+    def close_reason(self, code: int, text: str) -> str:
+        """The label of `recorder_reconnects_total`, as the table of codes has it."""
+        return next((c.label for c in self.codes if c.code == f"close {code}"), "close")
+
+    def warnings(self, source: Source) -> list[str]:
+        """Doubtful symbols, a sentence for each kind of doubt in each block."""
+        found = []
+        for b, block in enumerate(source.subscribe):
+            doubts: dict[str, list[int]] = {}
+            for n, symbol in enumerate(block.symbols):
+                doubts.setdefault("" if is_pattern(symbol) else self.doubt(symbol, source), []).append(n)
+            doubts.pop("", None)
+            for doubt, at in doubts.items():
+                more = f" (and {len(at) - 1} more)" if len(at) > 1 else ""
+                found.append(f'subscribe[{b}].symbols[{at[0]}]: "{block.symbols[at[0]]}"{more} {doubt}')
+        return found
+
+    def doubt(self, symbol: str, source: Source) -> str:
+        """What is doubtful about a symbol that can be asked for, "" nothing."""
+        return ""
+
+
+class OpVenue(BaseVenue):
+    """The same for a venue that takes `{"id","op","args"}` requests."""
+
+    @abstractmethod
+    def arg(self, subscription: Subscription) -> Mapping[str, str]:
+        """An element of `args`."""
+
     def subscribe(self, subscriptions: Sequence[Subscription]) -> list[Request]:
         """Requests for these."""
         return requests("subscribe", subscriptions, self.arg, self.limits.request_bytes)
@@ -243,7 +286,3 @@ class BaseVenue(ABC):
     def unsubscribe(self, subscriptions: Sequence[Subscription]) -> list[Request]:
         """Requests to end these."""
         return requests("unsubscribe", subscriptions, self.arg, self.limits.request_bytes)
-
-    def close_reason(self, code: int, text: str) -> str:
-        """The label of `recorder_reconnects_total`."""
-        return self.close_reasons.get(code, "close")

@@ -186,4 +186,72 @@ def _okx_candle(channel: str, bar: list[str]) -> Row:
     }
 
 
-_VENUES: dict[str, Callable[[bytes, int], Rows]] = {"okx": _okx}
+# --- Infoway --------------------------------------------------------------------------------------------------------
+
+_INFOWAY_TYPES = dict(enumerate("1m 5m 15m 30m 1h 2h 4h 1d 1w 1mo 1q 1y".split(), 1))  # noqa: SIM905 - as documented
+
+
+def _infoway(raw: bytes, received_at: int) -> Rows:
+    """Words, answers and errors have no rows. The numbers of data messages are strings, but for times and kinds."""
+    try:
+        message = json.loads(raw[raw.index(b"{") :])
+    except ValueError:
+        return []
+    code, data = message.get("code"), message.get("data")
+    if not isinstance(data, dict) or "s" not in data:
+        return []
+    if code in (10002, 10000):
+        return [("trades", _infoway_trade(data))]
+    if code in (10005, 10003):
+        return [("books", _infoway_depth(data))]
+    return [("candles", _infoway_kline(data))] if code in (10008, 10006) else []
+
+
+def _infoway_trade(data: Row) -> Row:
+    return {
+        "time": int(data["t"]) * 1000,
+        "channel": "trade",
+        "symbol": data["s"],
+        "price": Decimal(data["p"]),
+        "size": Decimal(data["v"]),
+        "side": {1: "buy", 2: "sell"}.get(int(data.get("td", 0))),
+        "trade_id": None,
+        "count": None,
+        "seq": None,
+        "turnover": _number(data.get("vw")),
+        "origin": "stream",
+    }
+
+
+def _infoway_depth(data: Row) -> Row:
+    """A side is a column of prices and one of quantities."""
+    bids, asks = ([[Decimal(p), Decimal(q)] for p, q in zip(*(data[side] or [[], []]), strict=True)] for side in "ba")
+    return {
+        "time": int(data["t"]) * 1000,
+        "channel": "depth",
+        "symbol": data["s"],
+        "kind": "snapshot",
+        "seq": None,
+        "prev_seq": None,
+        "bids": bids,
+        "asks": asks,
+        "integrity": "unverifiable",
+        "origin": "stream",
+    }
+
+
+def _infoway_kline(data: Row) -> Row:
+    interval = _INFOWAY_TYPES[int(data["ty"])]
+    columns = {"open": "o", "high": "h", "low": "l", "close": "c", "volume": "v", "turnover": "vw"}
+    return {
+        "time": int(data["t"]) * 1_000_000,
+        "channel": f"kline_{interval}",
+        "symbol": data["s"],
+        "interval": "3mo" if interval == "1q" else interval,
+        **{column: _number(data.get(name)) for column, name in columns.items()},
+        "closed": None,
+        "origin": "stream",
+    }
+
+
+_VENUES: dict[str, Callable[[bytes, int], Rows]] = {"okx": _okx, "infoway": _infoway}

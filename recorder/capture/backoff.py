@@ -26,6 +26,7 @@ ATTEMPTS_BEFORE_PARKING = 3
 PROBE_EVERY = 900.0
 # A venue's limits are counted on its clock: what we spread over a second may arrive in less.
 MARGIN = 1.05
+SLOW_DOWN = 30.0  # at least, after a complaint about how often we come or ask
 
 
 class Backoff:
@@ -36,6 +37,7 @@ class Backoff:
         self._rng = rng
         self._failures = 0
         self._refusals = 0
+        self._handed_over = False
 
     @property
     def parked(self) -> bool:
@@ -45,19 +47,22 @@ class Backoff:
     def data(self) -> None:
         """A data message came: all is well."""
         self._failures = self._refusals = 0
+        self._handed_over = False
 
     def failed(self, reason: str, reaction: Reaction = Reaction.RETRY) -> float:
         """A connection was lost or not made; seconds until the next attempt. `reaction` is what the venue's table
         says about the code that came with it."""
-        if reaction is Reaction.HAND_OVER:
+        if reaction is Reaction.HAND_OVER and not self._handed_over:  # a second one before any data is a failure
+            self._handed_over = True
             return 0.0
         if reaction is Reaction.PARK or reason in PARKING:
             return self._park()
         self._refusals = 0
+        floor = SLOW_DOWN if reaction is Reaction.SLOW_DOWN else 0.0
         cap = REFUSAL_CAP if reason in REFUSALS else TRANSPORT_CAP
         ceiling = min(cap, BASE * 2.0 ** min(self._failures, 16))
         self._failures += 1
-        return self._rng.uniform(0, ceiling)
+        return self._rng.uniform(floor, floor + ceiling)
 
     def _park(self) -> float:
         """Three attempts in the first minute, then a probe every 15 minutes; both with a spread, so that many feeds

@@ -29,7 +29,7 @@ from recorder.errors import ConnectionLost
 from recorder.observe.health import Beats
 from recorder.observe.metrics import Metrics
 from recorder.quality.continuity import Continuity
-from recorder.records import Alive, Closed, Ended, Failed, Opened, Streams
+from recorder.records import Alive, Closed, Ended, Failed, Opened, Reaction, Streams
 from recorder.redact import redact
 from recorder.subscriptions import limits_of
 from recorder.venues import Decoder, Line, Subscription, Venue
@@ -254,10 +254,21 @@ class Feed(threading.Thread):
     def _failed(self, endpoint: str, lost: ConnectionLost) -> float:
         if lost.reason == "shutdown":
             return 0.0
+        lost, reaction = self._refused(lost)
         self._intake.note(Failed(lost.reason, redact(endpoint), redact(lost.detail), lost.code))
-        return self._later(lost, None)
+        return self._later(lost, None, reaction)
 
-    def _later(self, lost: ConnectionLost, session: Session | None) -> float:
+    def _refused(self, lost: ConnectionLost) -> tuple[ConnectionLost, Reaction]:
+        """The status of a handshake that was refused may have a reason, a meaning and a reaction of its own."""
+        status = f"http {lost.code}" if lost.code and lost.reason != "proxy" else ""
+        if status:
+            self._parts.metrics.venue_errors(self.source.name, status).inc()
+        code = next((code for code in self.venue.codes if code.code == status), None)
+        if code is None:
+            return lost, Reaction.RETRY
+        return ConnectionLost(code.reason or lost.reason, code.explain(lost.detail), lost.code), code.reaction
+
+    def _later(self, lost: ConnectionLost, session: Session | None, reaction: Reaction = Reaction.RETRY) -> float:
         """Count, choose the endpoint, and say when to come back. One that brought data is worth a second try."""
         metrics, source = self._parts.metrics, self.source.name
         metrics.reconnects(source, lost.reason).inc()
@@ -265,7 +276,7 @@ class Feed(threading.Thread):
             metrics.heartbeat_timeouts(source).inc()
         if session is None or not session.brought_data:
             self._endpoint += 1
-        delay = self._backoff.failed(lost.reason, *([session.reaction] if session is not None else []))
+        delay = self._backoff.failed(lost.reason, reaction if session is None else session.reaction)
         self.parked = self._backoff.parked
         self.trouble = f"{lost.reason}: {redact(lost.detail)}"
         log = self._log.bind(event="feed.lost", reason=lost.reason)

@@ -10,7 +10,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
-from recorder.capture.backoff import Allowance
+from loguru import logger
+
+from recorder.capture.backoff import SLOW_DOWN, Allowance
 from recorder.capture.frames import Run
 from recorder.capture.heartbeat import Pulse
 from recorder.capture.intake import Clock, Intake
@@ -37,7 +39,7 @@ from recorder.venues import Continuity as Proof
 from recorder.venues import Subscription, Venue
 
 TURN = 0.5  # seconds: no wait is longer, so that stop, silence and requests have their turn
-SLOW_DOWN = 30.0
+MOST_CODES = 100  # in the log of one connection
 LAST_READS = 0.5  # seconds: at the end, what has arrived already, but not for ever
 
 
@@ -117,6 +119,7 @@ class Session:
         self._subscriptions = tools.subscriptions
         self._slow_down = SLOW_DOWN
         self._codes = {code.code: code for code in tools.venue.codes}
+        self._told: set[str] = set()  # codes that are in the log
         self.reaction = Reaction.RETRY
         self.heartbeat_missed = False
         self.brought_data = False
@@ -198,14 +201,15 @@ class Session:
     def _react(self, reply: Reply) -> None:
         match reply:
             case Ack():
-                if self._subscriptions.acknowledged(reply):
-                    self._intake.note(Acknowledged(reply.channel, reply.symbol))
+                for each in self._subscriptions.acknowledged(reply):
+                    self._intake.note(Acknowledged(each.channel, each.symbol))
             case Pong():
                 self._pong()
             case Refusal():
                 self._refused(reply)
             case Notice():
                 self._count(reply.code)
+                self._tell(reply)
                 self._leave_if(reply.reaction, reply.code, reply.message)
 
     def _pong(self) -> None:
@@ -215,6 +219,7 @@ class Session:
     def _refused(self, refusal: Refusal) -> None:
         now = self._tools.clock.monotonic()
         self._count(refusal.code)
+        self._tell(refusal)
         if refusal.reaction is Reaction.SLOW_DOWN:
             self._allowance.slow_down(self._slow_down, now)
             self._slow_down = min(2 * self._slow_down, 600.0)
@@ -228,25 +233,35 @@ class Session:
         if rejections and self._subscriptions.hopeless:
             raise ConnectionLost("config", "the venue refuses every subscription", rejections[-1].code or None)
 
+    def _tell(self, said: Refusal | Notice) -> None:
+        """Into the log what the venue said, each code once: a venue may say it a thousand times."""
+        if said.code not in self._told and len(self._told) < MOST_CODES:
+            self._told.add(said.code)
+            log = logger.bind(event="feed.refused", source=self._tools.source, action=said.reaction.value)
+            log.warning("{}: {}", said.code, redact(said.message))
+
     def _leave_if(self, reaction: Reaction, code: str, message: str) -> None:
         """Leave the connection if that is what this code calls for: at once, or when another has taken over."""
-        reasons = {Reaction.RETRY: "close", Reaction.PARK: "auth", Reaction.HAND_OVER: "handover"}
-        if reaction in reasons:
-            lost = ConnectionLost(reasons[reaction], message, code)
+        if reaction in (Reaction.RETRY, Reaction.PARK, Reaction.HAND_OVER):
+            label = self._codes[code].label if code in self._codes else "close"
+            lost = ConnectionLost(label, message, code)
             self.reaction = reaction
             if reaction is not Reaction.HAND_OVER:
                 raise lost
             self.ending = lost
 
     def _named(self, lost: ConnectionLost) -> ConnectionLost:
-        """A close code has a reason and a reaction of its own at this venue."""
+        """A close code has a reason and a reaction of its own at this venue. Soon after a complaint about the rate any
+        end of the connection may have come of that."""
+        if self.reaction is Reaction.RETRY and self._allowance.paused_until > self._tools.clock.monotonic():
+            self.reaction = Reaction.SLOW_DOWN
         if lost.reason != "close" or lost.code is None:
             return lost
-        code = f"close {lost.code}"
+        code, detail = f"close {lost.code}", lost.detail
         self._count(code)
         if code in self._codes:
-            self.reaction = self._codes[code].reaction
-        return ConnectionLost(self._tools.venue.close_reason(int(lost.code), lost.detail), lost.detail, lost.code)
+            self.reaction, detail = self._codes[code].reaction, self._codes[code].explain(detail)
+        return ConnectionLost(self._tools.venue.close_reason(int(lost.code), lost.detail), detail, lost.code)
 
     def _count(self, code: str) -> None:
         self._tools.metrics.venue_errors(self._tools.source, code).inc()

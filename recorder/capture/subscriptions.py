@@ -154,10 +154,15 @@ class Subscriptions:
             entry.state, entry.due = State.ASKED, now + ANSWER_WITHIN
             entry.attempts += 1
 
-    def acknowledged(self, ack: Ack) -> bool:
-        """The venue agreed. True if that is news."""
-        entry = self.entries.get(Subscription(ack.channel, ack.symbol))
-        if entry is None or ack.ended or entry.state is not State.ASKED:
+    def acknowledged(self, ack: Ack) -> list[Subscription]:
+        """The venue agreed, to one subscription or to a whole request. Those for which that is news."""
+        named = (Subscription(ack.channel, ack.symbol),)
+        some = () if ack.ended else self._requests.get(ack.request, ()) if ack.request else named
+        return [subscription for subscription in some if self._accept(subscription)]
+
+    def _accept(self, subscription: Subscription) -> bool:
+        entry = self.entries.get(subscription)
+        if entry is None or entry.state is not State.ASKED:
             return False
         entry.state, entry.due = State.ACCEPTED, math.inf
         entry.attempts, entry.pause, entry.strikes = 0, PAUSE, 0

@@ -82,8 +82,13 @@ def _venue(venue: Venue) -> dict[str, object]:
     }
 
 
-def show_venues(as_json: bool) -> int:
-    """Every venue with its channels."""
+def show_venues(as_json: bool, as_markdown: bool = False) -> int:
+    """Every venue with its channels; as Markdown with all that is known of it (docs/venues.md)."""
+    if as_markdown:
+        from recorder.commands.venuepage import page
+
+        typer.echo(page(), nl=False)
+        return Exit.OK
     if as_json:
         answer([_venue(venue) for venue in all_venues().values()])
         return Exit.OK

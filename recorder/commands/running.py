@@ -33,7 +33,7 @@ def _known(asked: tuple[str, ...], known: list[str], kind: str) -> None:
 
 
 def _started(path: Path | None) -> Config:
-    """The configuration, with the log set up and told what changes nothing yet."""
+    """The configuration, with the log set up and told what to look at."""
     config = configfile.load(path)
     log.setup()
     for note in config.notes:

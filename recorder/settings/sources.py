@@ -79,12 +79,13 @@ def _source(table: Table, venues: Mapping[str, Venue]) -> Source | None:
 
 
 def _ask(table: Table, venue: Venue, source: Source) -> None:
-    """Let the venue find what is impossible."""
+    """Let the venue find what is impossible, and what is doubtful."""
     for sentence in venue.check(source):
         if _PLACE.match(sentence):
             table.report.wrong("", f"{table.place}.{sentence}")
         else:
             table.report.wrong(table.place, sentence)
+    table.report.notes += [f"{table.place}.{sentence}" for sentence in venue.warnings(source)]
 
 
 def _endpoints(table: Table, venue: Venue | None) -> tuple[str, ...]:

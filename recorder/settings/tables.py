@@ -29,7 +29,7 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 @dataclass(slots=True)
 class Report:
-    """What reading has found so far. `notes` are keys that were accepted and change nothing yet."""
+    """What reading has found so far. `notes`: accepted, but to be looked at."""
 
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)

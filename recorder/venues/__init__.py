@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import json
 import pkgutil
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import cache
@@ -56,8 +56,8 @@ class Line:
     name: str
     path: str
     subscriptions: tuple[Subscription, ...]
-    query: Mapping[str, str] = field(default_factory=dict)
-    headers: Mapping[str, str] = field(default_factory=dict)
+    query: Mapping[str, str] = field(default_factory=dict, repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 def other_slot(feed: str) -> str:
@@ -67,8 +67,8 @@ def other_slot(feed: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One frame to send. `id` is echoed by the venue in refusals where it supports that; `cost` is what it takes
-    from the connection's allowance of operations."""
+    """One frame to send. `id` is echoed by the venue in refusals, or in all answers, where it supports that; `cost` is
+    what it takes from the connection's allowance of operations."""
 
     payload: bytes
     subscriptions: tuple[Subscription, ...] = ()
@@ -102,18 +102,33 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Code:
-    """One error code of the venue: what it means in plain words, and the one reaction it has."""
+    """One error code of the venue: what it means in plain words, and the one reaction it has. `code` is what stands in
+    a frame, `close 4004` for a WebSocket close code, `http 401` for the status of a handshake that was refused: equal
+    numbers may mean different things. `reason`: the label of `recorder_reconnects_total` when it ends a connection,
+    where the reaction does not say it already."""
 
     code: str
     meaning: str
     reaction: Reaction
     counts_as_heartbeat_timeout: bool = False
+    reason: str = ""
+
+    def explain(self, said: str) -> str:
+        """The meaning in front of what the venue said."""
+        return f"{self.meaning}: {said}" if said else self.meaning
+
+    @property
+    def label(self) -> str:
+        """The label in any case."""
+        return self.reason or {Reaction.PARK: "auth", Reaction.HAND_OVER: "handover"}.get(self.reaction, "close")
 
 
-def codes(table: Mapping[Reaction, Mapping[str, str]], heartbeat_missed: Collection[str] = ()) -> tuple[Code, ...]:
-    """The codes of a table: by reaction, `code, code, …` with their meaning."""
+def codes(table: Mapping[Reaction, Mapping[str, str]], reasons: Mapping[str, str] | None = None) -> tuple[Code, ...]:
+    """The codes of a table: by reaction, `code, code, …` with their meaning. `reasons`: by label, `code, code, …`;
+    `heartbeat` counts as one that was missed."""
+    labels = {code: label for label, some in (reasons or {}).items() for code in some.split(", ")}
     return tuple(
-        Code(code, meaning, reaction, code in heartbeat_missed)
+        Code(code, meaning, reaction, labels.get(code) == "heartbeat", labels.get(code, ""))
         for reaction, meanings in table.items()
         for names, meaning in meanings.items()
         for code in names.split(", ")
@@ -155,7 +170,8 @@ class Venue(Protocol):
     endpoints: tuple[str, ...]  # default base URLs, in order of preference
     rest: str  # default REST base URL
     channels: tuple[Channel, ...]
-    codes: tuple[Code, ...]  # error codes inside frames, and WebSocket close codes ("close 4004")
+    codes: tuple[Code, ...]
+    facts: tuple[str, ...]  # where what is said here comes from
     heartbeat: Heartbeat
     limits: Limits
     time: Timekeeper | None  # None where the venue tells no time
@@ -165,6 +181,10 @@ class Venue(Protocol):
 
     def check(self, source: Source) -> list[str]:
         """Everything wrong with a source's subscriptions and options, one sentence each with a suggestion."""
+        ...
+
+    def warnings(self, source: Source) -> list[str]:
+        """What is possible, but probably not meant: one sentence each, with its place."""
         ...
 
     def lines(self, source: Source, held: Sequence[Line] = ()) -> list[Line]:

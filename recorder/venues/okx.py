@@ -21,7 +21,7 @@ from recorder.listing import Ask, Instrument, Listing
 from recorder.records import Ack, Decoded, Header, Notice, Pong, Reaction, Refusal, Rows, Streams
 from recorder.shapes import WRITE
 from recorder.spelling import spelled
-from recorder.subscriptions import BaseVenue, Key
+from recorder.subscriptions import Key, OpVenue
 from recorder.venues import Channel, Continuity, Heartbeat, Limits, Subscription, Timekeeper, codes
 
 _NUMBERED, _CHAINED, _BARRED, _NONE = Continuity.NUMBERED, Continuity.CHAINED, Continuity.BARS, Continuity.NONE
@@ -85,6 +85,7 @@ _REACTIONS = {
         "60011, 60029, 64003": "the channel wants a login, a permission or a higher fee tier",
         "60012, 60013, 60019, 60027, 60028, 60033, 64000": "the request or a parameter is invalid",
         "60018": "wrong path, or no such channel or instrument",
+        "30040": "no such channel or instrument (a code of the retired v3; the signature has nothing to do with it)",
         "60020, 60025": "too many subscriptions",
         "64004": "conflicts with books-l2-tbt of the same instrument",
         "channel-conn-count-error": "too many connections with this channel",
@@ -99,8 +100,12 @@ _REACTIONS = {
     Reaction.HAND_OVER: {"64008": "service upgrade: the venue closes this connection in about 60 s"},
     Reaction.NONE: {"60026, 60030, 60031": "logged in already, or in another way"},
 }
-_CODES = codes(_REACTIONS, heartbeat_missed=("close 4004",))
-_REACTION = {code.code: code.reaction for code in _CODES}
+_REASONS = {
+    "heartbeat": "close 4004",
+    "config": "close 1009, close 4002",
+    "quota": "close 4003, close 4008, close 4009",
+}
+_CODES = {code.code: code for code in codes(_REACTIONS, _REASONS)}
 
 
 # --- what frames look like ------------------------------------------------------------------------------------------
@@ -314,15 +319,15 @@ class OkxDecoder(BaseDecoder[Push[Any]]):
         message, or not at all: then its id must do."""
         arg, codes = said.arg or Arg(), (said.code, said.error, said.event)
         code = next(str(each) for each in codes if each is not None)
-        reaction = _REACTION.get(code, Reaction.NONE)
         if said.event in ("subscribe", "unsubscribe") and said.arg is not None:
             out.replies.append(Ack(name(arg.channel), name(arg.symbol), said.event == "unsubscribe"))
         elif said.event == "notice":
-            announce(frame, Notice(code, said.msg, reaction), out)
+            announce(frame, Notice(code, said.msg), _CODES, out)
         elif said.event in ("error", "channel-conn-count-error") or said.error is not None:
             named = None if arg.channel else _CULPRIT.search(said.msg)
             channel, symbol = (named[1], named[2] or "") if named else (arg.channel or said.channel, arg.symbol)
-            announce(frame, Refusal(code, said.msg or said.connCount, reaction, said.id, channel, symbol), out)
+            error = Refusal(code, said.msg or said.connCount, Reaction.NONE, said.id, channel, symbol)
+            announce(frame, error, _CODES, out)
         elif said.event not in ("login", "channel-conn-count"):
             count_drift(arg.channel, out)
             note(frame, "unknown", Reaction.NONE, raw.decode(), out)
@@ -343,7 +348,7 @@ class OkxDecoder(BaseDecoder[Push[Any]]):
 # --- the venue ------------------------------------------------------------------------------------------------------
 
 
-class Okx(BaseVenue):
+class Okx(OpVenue):
     """The venue contract for OKX."""
 
     name = "okx"
@@ -357,15 +362,8 @@ class Okx(BaseVenue):
     private = frozenset({"account", "positions", "balance_and_position", "orders", "orders-algo", "fills"})
     # The venue advises fewer than 30 channels of 50 or 400 levels on a connection.
     heavy = (frozenset({"books", "books-l2-tbt", "books50-l2-tbt", "books-elp"}), 29)
-    codes = _CODES
-    close_reasons: Mapping[int, str] = {
-        4004: "heartbeat",
-        1009: "config",
-        4002: "config",
-        4001: "auth",
-        4007: "auth",
-        **dict.fromkeys((4003, 4008, 4009), "quota"),
-    }
+    codes = tuple(_CODES.values())
+    facts = ("OKX's v5 API documentation of August 2026", "frames recorded from its sockets from 2021 to 2023")
     # Idle connections are closed after 30 s. The venue allows 64 KB of arguments in a request.
     heartbeat = Heartbeat(b"ping", interval=15.0, reply_within=10.0, idle_only=True)
     limits = Limits(connects_per_second=3, operations_per_hour=480, request_bytes=64_000)

@@ -21,7 +21,7 @@ from recorder.simulator.replay import Replay
 from recorder.simulator.server import Simulator
 from recorder.store.prepare import EPOCH
 from tests import naive, samples
-from tests.contract.test_samples_okx import EXPECTED
+from tests.contract.test_samples import EXPECTED
 from tests.fault.process import okx_toml, until
 
 UNTIMED = -1  # received_at of the naive decoder: a row without a venue time bears ours
@@ -113,12 +113,12 @@ def expected(name: str) -> dict[str, Counter[str]]:
 
 
 # What the stream tells twice, and so is stored once: revisions of a running candle.
-STORED = {name: {table: n for table, n in counts.items() if n} for name, (counts, _, _) in EXPECTED.items()}
+STORED = {name: dict(frames.rows) for name, frames in EXPECTED["okx"][1].items()}
 STORED["cryptofeed_okcoin_2023-05_v5_candles_books.jsonl"]["candles"] = 4
 STORED["docs_examples_okx.jsonl"]["candles"] = 2
 
 
-@pytest.mark.parametrize("name", sorted(EXPECTED))
+@pytest.mark.parametrize("name", sorted(STORED))
 def test_recorded_frames_become_exactly_these_rows(name: str, tmp_path: Path, database: str) -> None:
     """Counts and contents, table by table."""
     play(name, tmp_path / "data", database)

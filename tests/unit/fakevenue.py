@@ -34,6 +34,7 @@ class Fake:
         Channel("books", "books", Continuity.CHAINED, "public", "400 levels"),
     )
     codes: tuple[Code, ...] = ()
+    facts: tuple[str, ...] = ()
     heartbeat = Heartbeat(b"ping", 20, 10, True)
     time: Timekeeper | None = None
     listing: Listing | None = None
@@ -50,6 +51,10 @@ class Fake:
             if self.channel(channel) is None
         ]
         return problems if "api_key" in source.options else ["api_key: is missing", *problems]
+
+    def warnings(self, source: Source) -> list[str]:
+        """Nothing is doubtful."""
+        return []
 
     def lines(self, source: Source, held: Sequence[Line] = ()) -> list[Line]:
         """One connection for all."""

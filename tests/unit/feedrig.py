@@ -71,6 +71,7 @@ class Toy:
         Channel("candles", "candles", Proof.BARS, "public"),
     )
     codes: tuple[Code, ...] = CODES
+    facts: tuple[str, ...] = ()
     heartbeat = Heartbeat(b"ping", 20.0, 10.0, True)
     time: Timekeeper | None = None
     listing: Listing | None = None
@@ -83,6 +84,8 @@ class Toy:
     def check(self, source: Source) -> list[str]:
         """All is well."""
         return []
+
+    warnings = check
 
     def lines(self, source: Source, held: Sequence[Line] = ()) -> list[Line]:
         """Made by the tests."""
@@ -388,10 +391,7 @@ class Rig:
 
     def offered(self) -> list[Decoded]:
         """What the queue got."""
-        found = []
-        while not self.items.empty():
-            found.append(self.items.get_nowait())
-        return found
+        return [self.items.get_nowait() for _ in range(self.items.qsize())]
 
     def count(self, name: str, **labels: str) -> float:
         """A counter of the metrics."""

@@ -97,6 +97,22 @@ def test_a_hand_over_reconnects_at_once() -> None:
     assert backoff.failed("eof") == 0.5
 
 
+def test_hand_overs_without_data_between_them_are_failures() -> None:
+    """A venue that announces its end to every new connection is not called again at once for ever."""
+    backoff = Backoff(Highest())
+    assert [backoff.failed("handover", Reaction.HAND_OVER) for _ in range(4)] == [0, 0.5, 1, 2]
+    backoff.data()
+    assert backoff.failed("handover", Reaction.HAND_OVER) == 0
+
+
+def test_a_complaint_about_the_rate_is_heeded_for_half_a_minute() -> None:
+    """Whatever else is known of the line."""
+    for seed in range(20):
+        backoff = Backoff(random.Random(seed))
+        delays = [backoff.failed("rate", Reaction.SLOW_DOWN) for _ in range(9)]
+        assert all(30 <= delay <= 90 for delay in delays)
+
+
 @given(st.integers(1, 20), st.floats(0.5, 100), st.lists(st.tuples(st.floats(0, 30), st.integers(1, 5)), max_size=80))
 def test_no_window_ever_holds_more_than_its_limit(limit: int, seconds: float, asks: list[tuple[float, int]]) -> None:
     """Whatever is asked and when, any `seconds` hold at most `limit`; a bucket that refills would let twice pass."""

@@ -22,6 +22,7 @@ from recorder.commands import files
 from recorder.config import Config
 from recorder.errors import AlreadyRunning, Exit, RecorderError, SinkUnavailable, SpoolFault
 from recorder.records import Header, Kind
+from recorder.venues import venues
 
 CONFIG = """
 [recorder]
@@ -221,6 +222,16 @@ def test_venues(here: Path) -> None:
     channels = {channel["name"]: channel for venue in found for channel in venue["channels"]}
     assert channels["trades"]["table"] == "trades"
     assert "trades" in call("venues").stdout
+
+
+def test_the_page_of_venues_is_made(here: Path) -> None:
+    """docs/venues.md is what `recorder venues --markdown` says: channels, limits, every code, where it comes from."""
+    committed = (Path(__file__).parents[2] / "docs" / "venues.md").read_text(encoding="utf-8")
+    assert call("venues", "--markdown").stdout == committed, "run: recorder venues --markdown > docs/venues.md"
+    for venue in venues().values():
+        assert venue.facts
+        assert all(f"| `{each.name}` |" in committed for each in venue.channels)
+        assert all(f"| `{each.code}` | {each.meaning} |" in committed for each in venue.codes)
 
 
 @pytest.fixture

@@ -110,6 +110,9 @@ def test_replies_to_requests() -> None:
     assert (decoded.events, decoded.tables, decoded.messages) == ([], {}, {})
 
 
+MEANINGS = {code.code: code.meaning for code in venue.codes}
+INVALID, ABSENT, RETIRED = MEANINGS["60012"], MEANINGS["60018"], MEANINGS["30040"]
+CROWDED, UPGRADE = MEANINGS["channel-conn-count-error"], MEANINGS["64008"]
 GONE = "Wrong URL or channel:trades,instId:FOO-BAR doesn't exist."
 
 
@@ -118,26 +121,26 @@ GONE = "Wrong URL or channel:trades,instId:FOO-BAR doesn't exist."
     [
         (
             {"event": "error", "code": "60012", "msg": "Invalid", "id": "s1"},
-            Refusal("60012", "Invalid", Reaction.DROP, "s1"),
+            Refusal("60012", f"{INVALID}: Invalid", Reaction.DROP, "s1"),
         ),
         (
             {"event": "error", "code": "60018", "msg": GONE},
-            Refusal("60018", GONE, Reaction.DROP, "", "trades", "FOO-BAR"),
+            Refusal("60018", f"{ABSENT}: {GONE}", Reaction.DROP, "", "trades", "FOO-BAR"),
         ),
         (
             {"event": "error", "code": "60018", "msg": GONE, "arg": {"channel": "books", "instId": "A-B"}},
-            Refusal("60018", GONE, Reaction.DROP, "", "books", "A-B"),
+            Refusal("60018", f"{ABSENT}: {GONE}", Reaction.DROP, "", "books", "A-B"),
         ),
         ({"event": "error", "code": "12345", "msg": "new"}, Refusal("12345", "new", Reaction.NONE)),
-        ({"error": "60012"}, Refusal("60012", "", Reaction.DROP)),
-        ({"error": 30040}, Refusal("30040", "", Reaction.NONE)),
+        ({"error": "60012"}, Refusal("60012", INVALID, Reaction.DROP)),
+        (b'{ "error" : 30040 }', Refusal("30040", RETIRED, Reaction.DROP)),
         (
             {"event": "channel-conn-count-error", "channel": "orders", "connCount": "20"},
-            Refusal("channel-conn-count-error", "20", Reaction.DROP, "", "orders"),
+            Refusal("channel-conn-count-error", f"{CROWDED}: 20", Reaction.DROP, "", "orders"),
         ),
     ],
 )
-def test_refusals(message: dict[str, Any], refusal: Refusal) -> None:
+def test_refusals(message: bytes | dict[str, Any], refusal: Refusal) -> None:
     """An error is a refusal with its reaction, and an event; it names its channel in `arg`, in words, or by its id."""
     decoded = decode(message)
     assert decoded.replies == [refusal]
@@ -148,7 +151,7 @@ def test_refusals(message: dict[str, Any], refusal: Refusal) -> None:
 def test_the_notice_of_an_upgrade() -> None:
     """64008 makes the feed open the next connection before this one is closed."""
     decoded = decode({"event": "notice", "code": "64008", "msg": "soon", "connId": "a"})
-    assert decoded.replies == [Notice("64008", "soon", Reaction.HAND_OVER)]
+    assert decoded.replies == [Notice("64008", f"{UPGRADE}: soon", Reaction.HAND_OVER)]
     assert [(event.code, event.action) for event in decoded.events] == [("64008", "hand_over")]
 
 
@@ -160,21 +163,37 @@ def test_events_can_be_stored() -> None:
     assert "\x00" not in event.message
 
 
-DOCUMENTED = """
-60004 60005 60006 60007 60008 60009 60011 60012 60013 60014 60018 60019 60020 60023 60024 60025 60026 60027 60028 60029
-60030 60031 60032 60033 63999 64000 64001 64002 64003 64004 64007 64008
-"""
+# Every code of the documentation, by what it makes the feed do.
+DOCUMENTED = {
+    Reaction.RETRY: "60004 60006 63999 close-4004 close-4005 close-4006",
+    Reaction.RESUBSCRIBE: "64007",
+    Reaction.DROP: (
+        "60008 60011 60012 60013 60018 60019 60020 60025 60027 60028 60029 60033 64000 64001 64002 64003 64004 30040 "
+        "channel-conn-count-error"
+    ),
+    Reaction.SLOW_DOWN: "60014 60023",
+    Reaction.PARK: (
+        "60005 60007 60009 60024 60032 close-1009 close-4001 close-4002 close-4003 close-4007 close-4008 close-4009"
+    ),
+    Reaction.HAND_OVER: "64008",
+    Reaction.NONE: "60026 60030 60031",
+}
 CLOSES = (1009, 4001, 4002, 4003, 4004, 4005, 4006, 4007, 4008, 4009)
 
 
 def test_every_documented_code_has_a_reaction() -> None:
     """The documented list, complete; closing for want of a heartbeat counts as one that was missed."""
-    codes = {code.code: code for code in venue.codes}
-    assert set(codes) == {*DOCUMENTED.split(), *(f"close {n}" for n in CLOSES), "channel-conn-count-error"}
+    expected = {name: reaction for reaction, names in DOCUMENTED.items() for name in names.split()}
+    assert {code.code.replace(" ", "-"): code.reaction for code in venue.codes} == expected
+    assert {f"close-{n}" for n in CLOSES} <= set(expected)
     assert [code.code for code in venue.codes if code.counts_as_heartbeat_timeout] == ["close 4004"]
-    assert {codes[c].reaction for c in ("60005", "60009", "close 4001", "close 4008")} == {Reaction.PARK}
-    assert {codes[c].reaction for c in ("60014", "60023")} == {Reaction.SLOW_DOWN}
-    assert {codes[c].reaction for c in ("60018", "64003", "60012")} == {Reaction.DROP}
+
+
+def test_a_code_is_explained() -> None:
+    """30040 of the tutorials is a channel that does not exist, and no matter of signatures; the event says so."""
+    (event,) = decode(b'{ "error" : 30040 }').events
+    assert (event.code, event.action) == ("30040", "drop")
+    assert "no such channel" in event.message and "signature has nothing to do with it" in event.message
 
 
 def test_close_codes_have_labels() -> None:

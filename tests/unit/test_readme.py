@@ -18,9 +18,9 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 def test_the_configuration_is_valid() -> None:
     """A reader who copies the configuration has a right one."""
-    (text,) = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)
-    config = configfile.parse(text, {"POSTGRES_PASSWORD": "x"}, ROOT)
-    assert config.sources[0].subscribe[0].symbols
+    first, *more = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)
+    config = configfile.parse("\n".join((first, *more)), {"POSTGRES_PASSWORD": "x", "INFOWAY_API_KEY": "x"}, ROOT)
+    assert [bool(source.subscribe[0].symbols) for source in config.sources] == [True] * (1 + len(more))
     assert config.notes == ()
 
 

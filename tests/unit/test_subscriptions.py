@@ -50,7 +50,7 @@ def send(subscriptions: Subscriptions, now: float) -> list[Outgoing]:
 
 def ack(subscriptions: Subscriptions, *which: Subscription) -> list[bool]:
     """The venue agrees to these."""
-    return [subscriptions.acknowledged(Ack(s.channel, s.symbol)) for s in which]
+    return [subscriptions.acknowledged(Ack(s.channel, s.symbol)) == [s] for s in which]
 
 
 def drop(request: str = "", named: Subscription | None = None, reaction: Reaction = Reaction.DROP) -> Refusal:
