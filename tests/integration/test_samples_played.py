@@ -16,30 +16,40 @@ from recorder import configfile
 from recorder.capture.datadir import DataDir
 from recorder.daemon import Daemon
 from recorder.records import TABLES
-from recorder.simulator.okx_replay import REPLAYED
 from recorder.simulator.replay import Replay
-from recorder.simulator.server import Simulator
+from recorder.simulator.server import DIALECTS, Simulator
 from recorder.store.prepare import EPOCH
 from tests import naive, samples
-from tests.contract.test_samples import EXPECTED
+from tests.contract.test_samples import EXPECTED, RECORDINGS, received
 from tests.fault.process import okx_toml, until
 
 UNTIMED = -1  # received_at of the naive decoder: a row without a venue time bears ours
 
 
-def play(name: str, home: Path, database: str) -> None:
+# What a source of each venue asks for to begin a replay.
+SOURCES = {
+    "okx": 'channels = ["trades"]\nsymbols = ["BTC-USDT"]',
+    "infoway": 'channels = ["trade"]\nsymbols = ["BTCUSDT"]',
+}
+OPTIONS = {"infoway": 'business = "crypto"\napi_key = "sesame-open"'}
+
+
+def play(venue: str, name: str, home: Path, database: str) -> None:
     """Record the whole file, once."""
-    venue = Replay([samples.need("okx_v5") / name], dialect=REPLAYED, once=True)
-    with Simulator(venue) as simulator:
-        toml = okx_toml(database, simulator.ws_url, simulator.http_url, {"trades": ["BTC-USDT"]})
+    frames = len(received(venue, name))
+    replay = Replay([samples.need(EXPECTED[venue][0]) / name], dialect=DIALECTS[venue], once=True)
+    with Simulator(replay) as simulator:
+        toml = okx_toml(database, simulator.ws_url, simulator.http_url, {})
+        toml = toml.replace('venue = "okx"', f'venue = "{venue}"\n{OPTIONS.get(venue, "")}')
+        toml = f"{toml}[[source.subscribe]]\n{SOURCES[venue]}\n".replace('name = "okx"', f'name = "{venue}"')
         head = f'[recorder]\ndata_dir = "{home}"\nlisten = "127.0.0.1:0"\n'
         config = configfile.parse(head + toml, {}, home)
         with DataDir(config.home) as directory:
             daemon = Daemon(config, directory)
             daemon.start()
             try:
-                assert venue.played.wait(30)
-                until(lambda: _arrived(daemon, len(samples.received("okx_v5", name))), 30, "all frames were received")
+                assert replay.played.wait(30)
+                until(lambda: _arrived(daemon, frames), 30, "all frames were received")
             finally:
                 daemon.stop()
             assert daemon.trouble() is None or "ended" in str(daemon.trouble())
@@ -84,22 +94,22 @@ def _value(value: Any) -> Any:
     return value
 
 
-def expected(name: str) -> dict[str, Counter[str]]:
+def expected(venue: str, name: str) -> dict[str, Counter[str]]:
     """What the naive decoder finds. Of a candle the last revision is kept, closed before open; of a numbered trade
     that the venue sent twice, one; an update whose predecessor never came is suspect."""
     found: dict[str, Counter[str]] = {}
     candles: dict[tuple[Any, ...], dict[str, Any]] = {}
     trades: set[tuple[Any, ...]] = set()
     chains: dict[tuple[Any, ...], int | None] = {}
-    for raw in samples.received("okx_v5", name):
-        for table, row in naive.decode("okx", raw, UNTIMED, "okx"):
+    for raw in received(venue, name):
+        for table, row in naive.decode(venue, raw, UNTIMED, venue):
             if table == "candles":
                 key = (row["channel"], row["symbol"], row["time"])
                 if not (key in candles and candles[key]["closed"] and not row["closed"]):
                     candles[key] = row
                 continue
             identity = (row["channel"], row["symbol"], row.get("trade_id"))
-            if table == "trades" and identity in trades:
+            if table == "trades" and row["trade_id"] is not None and identity in trades:
                 continue
             trades.add(identity)
             if table == "books" and row["prev_seq"] is not None and row["prev_seq"] not in (-1, chains.get(identity)):
@@ -113,16 +123,17 @@ def expected(name: str) -> dict[str, Counter[str]]:
 
 
 # What the stream tells twice, and so is stored once: revisions of a running candle.
-STORED = {name: dict(frames.rows) for name, frames in EXPECTED["okx"][1].items()}
-STORED["cryptofeed_okcoin_2023-05_v5_candles_books.jsonl"]["candles"] = 4
-STORED["docs_examples_okx.jsonl"]["candles"] = 2
+CANDLES = {"cryptofeed_okcoin_2023-05_v5_candles_books.jsonl": 4, "docs_examples_okx.jsonl": 2, "crypto_kline.jsonl": 1}
 
 
-@pytest.mark.parametrize("name", sorted(STORED))
-def test_recorded_frames_become_exactly_these_rows(name: str, tmp_path: Path, database: str) -> None:
+@pytest.mark.parametrize(("venue", "name"), [each for each in RECORDINGS if each[1] != "rest_responses.jsonl"])
+def test_recorded_frames_become_exactly_these_rows(venue: str, name: str, tmp_path: Path, database: str) -> None:
     """Counts and contents, table by table."""
-    play(name, tmp_path / "data", database)
-    wanted = expected(name)
+    play(venue, name, tmp_path / "data", database)
+    wanted = expected(venue, name)
     found = stored(database)
-    assert {table: rows.total() for table, rows in wanted.items()} == STORED[name]
+    counts = EXPECTED[venue][1][name].rows
+    if "candles" in counts:
+        counts = {**counts, "candles": CANDLES.get(name, counts["candles"])}
+    assert {table: rows.total() for table, rows in wanted.items()} == counts
     assert found == wanted
