@@ -73,7 +73,7 @@ class Following:
         self._followed = [
             Followed(source, listing, Rest(source.rest, source.proxy and str.__str__(source.proxy), pace=PACE))
             for source in sources
-            if (listing := venues()[source.venue].listing) is not None
+            if (listing := venues()[source.venue].listing) is not None and source.rest
         ]
 
     def turn(self) -> None:

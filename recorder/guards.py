@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from typing import TypeVar
 
@@ -37,11 +37,12 @@ BIGINT = 1 << 63
 
 
 class Bad(PoisonMessage):
-    """Why a frame cannot become rows: one of REASONS."""
+    """Why a frame cannot become rows: one of REASONS. `frames`: of many, those that are to blame, if that is known."""
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: str, frames: Iterable[int] = ()) -> None:
         super().__init__(reason)
         self.reason = reason
+        self.frames = frozenset(frames)
 
 
 # What reading a frame can raise on any bytes at all. UnicodeError is a ValueError; KeyError and IndexError are
@@ -162,6 +163,17 @@ class Stamps(dict[str, tuple[str, int]]):
         return found
 
 
+def odd_times(milliseconds: Sequence[str], stamps: Stamps) -> list[int]:
+    """Where the times are that only the checked path can judge."""
+    found = []
+    for i, ms in enumerate(milliseconds):
+        try:
+            stamps[ms]
+        except Bad:
+            found.append(i)
+    return found
+
+
 V = TypeVar("V")
 
 
@@ -190,6 +202,14 @@ def prove_numbers(columns: Sequence[Sequence[str]]) -> None:
         raise Bad("bad_number")
     if rest.count(b"\t") != sum(map(len, columns)) + 1:
         raise Bad("bad_text")  # a tab inside a field would move the columns behind it
+
+
+_PLAIN = re.compile(r"-?(?:\d+\.?\d*|\.\d+)?", re.ASCII)
+
+
+def odd_ones(column: Sequence[str]) -> list[int]:
+    """Where in a column that could not be proven the values are that are no plain decimals."""
+    return [i for i, value in enumerate(column) if not _PLAIN.fullmatch(value)]
 
 
 def prove_ids(fields: Sequence[str]) -> None:

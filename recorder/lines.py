@@ -24,6 +24,8 @@ from recorder.guards import (
     moment,
     name,
     number,
+    odd_ones,
+    odd_times,
     payload,
     prove_ids,
     prove_numbers,
@@ -113,7 +115,7 @@ class Lines:
     ) -> Rows:
         """`numbers`: prices, sizes. An id is the last of `count` ids that run on; turnover is not sent."""
         whens = self._when(at)
-        prices, sizes = self._numbers(numbers, needed=2)
+        prices, sizes = self._numbers(at, numbers, needed=2)
         last, first = self._ids(ids, counts)
         if self.checked:
             ids = [name(each) or NULL for each in ids]
@@ -125,13 +127,13 @@ class Lines:
     def anonymous_trades(self, at: At, numbers: Sequence[Sequence[str]], sides: Sequence[str]) -> Rows:
         """Trades of a venue that gives them no ids. `numbers`: prices, sizes, turnovers."""
         whens = self._when(at)
-        prices, sizes, turnovers = self._numbers(numbers, needed=2)
+        prices, sizes, turnovers = self._numbers(at, numbers, needed=2)
         without = [_SIDES.get(side, NULL) + _ANONYMOUS for side in sides]
         return self._rows(at, whens, (prices, sizes, without, turnovers), f"\t{self._origin}")
 
     def quotes(self, at: At, numbers: Sequence[Sequence[str]], seqs: Ids) -> Rows:
         """`numbers`: bid prices, bid sizes, ask prices, ask sizes."""
-        whens, values = self._when(at), self._numbers(numbers)
+        whens, values = self._when(at), self._numbers(at, numbers)
         tails = [NULL if seq is None else str(seq) for seq in seqs]
         return self._rows(at, whens, (*values, tails))
 
@@ -139,17 +141,17 @@ class Lines:
         """`numbers`: the table's own columns, all of them. A record without a single one is none."""
         if not all(map(any, zip(*numbers, strict=True))):
             raise Bad("missing_field")
-        whens, values = self._when(at), self._numbers(numbers)
+        whens, values = self._when(at), self._numbers(at, numbers)
         return self._rows(at, whens, values)
 
     def reference_prices(self, at: At, kinds: Sequence[str], prices: Sequence[str]) -> Rows:
         """`kinds` are ours."""
-        whens, values = self._when(at), self._numbers((prices,))
+        whens, values = self._when(at), self._numbers(at, (prices,))
         return self._rows(at, whens, (kinds, *values))
 
     def funding_rates(self, at: At, rates: Sequence[Sequence[str]], times: Sequence[Sequence[str]]) -> Rows:
         """`rates`: this one, the next one. `times`: when each is due, milliseconds."""
-        whens, values = self._when(at), self._numbers(rates, needed=1)
+        whens, values = self._when(at), self._numbers(at, rates, needed=1)
         due = [[self._due(ms) for ms in column] for column in times]
         return self._rows(at, whens, (*values, *due))
 
@@ -157,13 +159,13 @@ class Lines:
         self, at: At, sides: Sequence[str], positions: Sequence[str], numbers: Sequence[Sequence[str]]
     ) -> Rows:
         """`positions`: the side that was held. `numbers`: prices, sizes."""
-        whens, values = self._when(at), self._numbers(numbers, needed=2)
+        whens, values = self._when(at), self._numbers(at, numbers, needed=2)
         held = [name(each) or NULL for each in positions]
         return self._rows(at, whens, ([_SIDES.get(side, NULL) for side in sides], held, *values))
 
     def candles(self, at: At, numbers: Sequence[Sequence[str]], closed: Sequence[str]) -> Rows:
         """`numbers`: open, high, low, close, volume, turnover. `closed`: "1", "0", or nothing."""
-        whens, values = self._when(at), self._numbers(numbers, needed=1)
+        whens, values = self._when(at), self._numbers(at, numbers, needed=1)
         flags = [_CLOSED.get(each, NULL) for each in closed]
         intervals = [route.interval for route in at.routes]
         bars, ends = [route.bar for route in at.routes], [int(flag == "t") for flag in flags]
@@ -201,24 +203,31 @@ class Lines:
             pairs = zip(at.milliseconds, at.routes, strict=True)
             return [(stamp(us), us) for us in [moment(ms, received_at, route.ahead) for ms, route in pairs]]
         stamps = self._stamps
-        whens = [stamps[ms] for ms in at.milliseconds]
+        try:
+            whens = [stamps[ms] for ms in at.milliseconds]
+        except Bad as bad:
+            raise Bad(bad.reason, (at.frames[i] for i in odd_times(at.milliseconds, stamps))) from None
         if max([us for _, us in whens], default=0) > received_at:  # rare: our clock is behind the venue's
             late = [us - route.ahead for (_, us), route in zip(whens, at.routes, strict=True)]
             if max(late) > received_at:
-                raise Bad("absurd_time")
+                raise Bad("absurd_time", (at.frames[i] for i, us in enumerate(late) if us > received_at))
         return whens
 
     def _due(self, ms: str) -> str:
         """A time that may lie ahead."""
         return stamp(moment(ms, self._received_at, _FAR)) if ms else NULL
 
-    def _numbers(self, columns: Sequence[Sequence[str]], needed: int = 0) -> list[Sequence[str]]:
+    def _numbers(self, at: At, columns: Sequence[Sequence[str]], needed: int = 0) -> list[Sequence[str]]:
         """Proven numbers, NULL for nothing. Without the first `needed` of them a record is none."""
         if any("" in column for column in columns[:needed]):
-            raise Bad("missing_field")
+            empty = (i for column in columns[:needed] for i, value in enumerate(column) if not value)
+            raise Bad("missing_field", (at.frames[i] for i in empty))
         if self.checked:
             return [[number(value) for value in column] for column in columns]
-        prove_numbers(columns)
+        try:
+            prove_numbers(columns)
+        except Bad as bad:
+            raise Bad(bad.reason, (at.frames[i] for column in columns for i in odd_ones(column))) from None
         return [[value or NULL for value in column] if "" in column else column for column in columns]
 
     def _ids(self, ids: Sequence[str], counts: Sequence[str]) -> tuple[Ids, Ids]:

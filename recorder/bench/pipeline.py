@@ -26,7 +26,7 @@ from recorder.daemon import Daemon
 from recorder.decoding import BaseDecoder
 from recorder.errors import RecorderError
 from recorder.quality.continuity import Continuity
-from recorder.simulator.flatout import MIXES, SYMBOLS, VENUE, Traffic
+from recorder.simulator.flatout import MIXES, SYMBOLS, VENUE, Traffic, stored
 from recorder.store.prepare import Preparer
 from recorder.store.sink import Sink
 
@@ -74,7 +74,7 @@ def config(directory: Path, url: str, load: Load, mix: str, flush_age: float) ->
         name="bench",
         venue=VENUE,
         endpoints=(f"wss://127.0.0.1:{load.port}",),
-        rest=f"https://127.0.0.1:{load.port}",
+        rest="",  # the sender takes one connection, and it is the feed's
         subscribe=(Subscribe(channels=channels, symbols=SYMBOLS),),
     )
     return Config(
@@ -103,7 +103,7 @@ class Pipeline:
         with Commits().of(Sink) as commits, Stopwatch().over(watch) as stopwatch:
             started = time.perf_counter()
             self._load.begin(FRAMES_PER_SEND)
-            self._await(commits, messages)
+            self._await(commits, stored(self._mix, messages))
             seconds = time.perf_counter() - started
         self._load.end()
         spent_in = stopwatch.seconds()
@@ -122,7 +122,7 @@ class Pipeline:
         """A steady rate: the latencies, and the worst delay of the sender itself in milliseconds."""
         with Commits(keep=True).of(Sink) as commits:
             sent = self._load.pace(rate, seconds, self._mix)
-            self._await(commits, int(sent["sent"]))
+            self._await(commits, stored(self._mix, int(sent["sent"])))
         found = latency(commits.kept)
         if found is None:
             raise RecorderError("a paced round was too short to say anything about latency")

@@ -19,7 +19,7 @@ from recorder.bench.load import Load
 from recorder.bench.pipeline import STAGES, Pipeline, Round, config, running
 from recorder.bench.report import Pace, Pair, Result
 from recorder.bench.server import Facts, scratch
-from recorder.simulator.flatout import Traffic
+from recorder.simulator.flatout import Traffic, stored
 from recorder.store.local import LocalServer
 from recorder.store.migrate import migrate_url
 
@@ -81,7 +81,7 @@ class Bench:
         with self._recorder(FLUSH_AGE) as recorder:
             self._say("warming up …")
             warm = recorder.flat_out(WARM_UP)
-            count = int(min(MOST, max(WARM_UP, warm.rate * self._options.seconds)))
+            count = int(min(MOST, max(WARM_UP, warm.rate * self._options.seconds))) // 100 * 100  # whole mixes
             pairs = [self._pair(recorder, count, n) for n in range(1, self._options.rounds + 1)]
             self._say("stages …")
             return pairs, recorder.flat_out(count, STAGES)
@@ -95,7 +95,7 @@ class Bench:
         room.empty()
         work = transactions(tables, count / max(1, found.flushes))
         del tables
-        return Pair(found, ceiling(room.url, work, count))
+        return Pair(found, ceiling(room.url, work, stored(self._options.mix, count)))
 
     def pace(self, rate: float, flush_age: float) -> Pace:
         """One steady rate."""

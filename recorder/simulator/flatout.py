@@ -29,10 +29,16 @@ from recorder.simulator.wire import frame
 VENUE = "okx"  # whose protocol this speaks
 SYMBOLS = tuple(f"S{n:02d}-USDT" for n in range(10))
 # Shares of the mix that all figures of the past were taken with: 50 % trades, 30 % books, 20 % tickers.
-MIXES = {"trades": "t", "mix": "tbtbttbtkk"}
+# One message in a hundred of the last one cannot be stored.
+MIXES = {"trades": "t", "mix": "tbtbttbtkk", "poisoned": "t" * 50 + "x" + "t" * 49}
 CHANNELS = {"t": "trades", "b": "books", "k": "tickers"}
 LEVELS = 10  # a side; 20-level updates are what books pushes on a lively instrument
 LISTEN_POLL = 0.05  # seconds between two looks at what the client says while we are sending
+
+
+def stored(mix: str, count: int) -> int:
+    """How many of `count` messages are rows; `count` is a multiple of the mix's length."""
+    return count - count // len(MIXES[mix]) * MIXES[mix].count("x")
 
 
 class Traffic:
@@ -58,8 +64,10 @@ class Traffic:
                 return self._trade(symbol, n, now_ms)
             case "b":
                 return self._book(symbol, n, now_ms)
-            case _:
+            case "k":
                 return _ticker(symbol, n, now_ms)
+            case _:
+                return self._trade(symbol, n, now_ms).replace(b'"px":"', b'"px":"NaN')
 
     def _trade(self, symbol: str, n: int, now_ms: int) -> bytes:
         self._ids[symbol] += 1

@@ -2,10 +2,18 @@
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from statistics import median
 
 import pytest
 
 from recorder.bench import main
+from recorder.bench.load import Load
+from recorder.bench.pipeline import Pipeline, config, running
+from recorder.bench.server import scratch
+from recorder.store.migrate import migrate_url
 
 LONG = os.environ.get("RECORDER_LONG") == "1"
 # The short rounds run beside the rest of the test suite, whose load hits both sides unevenly; see `recorder bench`.
@@ -32,6 +40,28 @@ def test_share_of_the_ceiling(server_url: str, capsys: pytest.CaptureFixture[str
     for pace in found["paces"]:
         assert 0 < pace["latency"]["p50"] <= pace["latency"]["p99"] <= pace["latency"]["worst"]
         assert pace["latency"]["messages"] >= pace["rate"] * 1.2
+
+
+def test_poison_costs_little(server_url: str, tmp_path: Path) -> None:
+    """With one message in a hundred that cannot be stored, the recorder does at least half as many."""
+    rates: dict[str, list[float]] = {"trades": [], "poisoned": []}
+    with ExitStack() as stack:
+        both = {mix: stack.enter_context(_pipeline(server_url, tmp_path / mix, mix)) for mix in rates}
+        for pipeline in both.values():
+            pipeline.flat_out(10_000)
+        for _ in range(3):
+            for mix, pipeline in both.items():
+                rates[mix].append(pipeline.flat_out(50_000).rate)
+    assert median(rates["poisoned"]) >= 0.5 * median(rates["trades"]), rates
+
+
+@contextmanager
+def _pipeline(server_url: str, where: Path, mix: str) -> Iterator[Pipeline]:
+    # One certificate for all senders: a process loads what it trusts once.
+    with scratch(server_url) as room, Load(where.parent / "certificate") as load:
+        migrate_url(room.url)
+        with running(config(where, room.url, load, mix, 0.1), load, room, mix) as pipeline:
+            yield pipeline
 
 
 def test_no_database_is_a_sentence() -> None:

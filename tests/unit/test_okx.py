@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests import copytext
 from tests.unit.okxframes import NOW, TS, bar, book, decode, poison, push, row, rows, trade
@@ -179,3 +181,22 @@ def test_a_quote_has_nulls_for_an_empty_side() -> None:
     assert (str(found["bid_price"]), str(found["bid_size"])) == ("1.5", "2")
     assert (found["ask_price"], found["ask_size"], found["seq"]) == (None, None, 4)
     assert poison(push("bbo-tbt", {"bids": [], "ts": TS})) == [(0, "missing_field")]
+
+
+@given(st.integers(2, 40), st.sets(st.integers(0, 39), max_size=6), st.sampled_from(["px", "ts", "sz", "tradeId"]))
+def test_bad_messages_leave_the_order_of_the_others(count: int, bad: set[int], field: str) -> None:
+    """However many of a burst are at fault, and whatever of them, the others are stored as they came; a message that is
+    only unusual (an exponent) keeps its place among them."""
+    broken = {"px": "NaN", "ts": "12", "sz": "", "tradeId": "x\u0000"}[field]
+    frames = [
+        push("trades", trade(**{"tradeId": str(100 + n), "count": "1", **({field: broken} if n in bad else {})}))
+        for n in range(count)
+    ]
+    odd = count // 2
+    if odd not in bad:
+        frames[odd] = push("trades", trade(tradeId=str(100 + odd), count="1", px="1e3"))
+    decoded = decode(push("trades", trade(tradeId="1", count="1")), *frames)
+    good = [n for n in range(count) if n not in bad]
+    stored = rows(decoded, "trades") if decoded.tables else []
+    assert [int(str(row["trade_id"])) for row in stored] == [1, *(100 + n for n in good)]
+    assert [each.frame - 1 for each in decoded.poison] == sorted(n for n in bad if n < count)
