@@ -69,8 +69,8 @@ class MarketVenue(Generic[S]):
         return self.market.instruments[symbol].issued_before(us)
 
     def links(self, path: str) -> Sequence[Link]:
-        """The open connections whose path contains this."""
-        return [link for link, session in self.sessions.items() if path in session.path]
+        """The open connections whose path contains this, or the one with this id."""
+        return [link for link, one in self.sessions.items() if path in one.path or path == one.conn_id]
 
     def refuse(self, seconds: float) -> None:
         """Ask the server to stop listening for a while."""

@@ -294,7 +294,10 @@ def test_control_endpoint(simulator: Venue, client: Client) -> None:
     struck = httpx.post(url, json={"fault": "error", "code": "516", "path": "crypto"})
     assert struck.json() == {"ok": True, "struck": 1}
     assert [m["code"] for m in client.drain()] == [516]
-    assert list(httpx.get(url).json()["sessions"].values()) == [[["trade", BTC]]]
+    ((conn_id, subscribed),) = httpx.get(url).json()["sessions"].items()
+    assert subscribed == [["trade", BTC]]
+    assert httpx.post(url, json={"fault": "silence", "path": conn_id}).json()["struck"] == 1
+    assert httpx.post(url, json={"fault": "silence", "path": "business=stock"}).json()["struck"] == 0
     assert httpx.post(url, json={"fault": "earthquake"}).status_code == 400
 
 
