@@ -90,12 +90,14 @@ class Client:
 
 @contextmanager
 def venue(
-    rate: float = 50.0, rules: Rules = NO_LIMITS, keys: Collection[str] = (), *, journal: bool = False
+    rate: float = 50.0, rules: Rules = NO_LIMITS, keys: Collection[str] = (), symbols: Collection[str] = ()
 ) -> Iterator[Venue]:
-    """A venue on the test's clock, with so many trades a second on each instrument."""
+    """A venue on the test's clock, with so many trades a second on each instrument (of these symbols, if time is to
+    pass in minutes)."""
     clock = ManualClock()
-    market = Market(LISTINGS, clock.wall_us(), rate=rate, each=True, depth=12)
-    with Simulator(InfowayVenue(market, rules=rules, clock=clock, keys=keys, journal=journal)) as one:
+    listings = [one for one in LISTINGS if not symbols or one.symbol in symbols]
+    market = Market(listings, clock.wall_us(), rate=rate, each=True, depth=12)
+    with Simulator(InfowayVenue(market, rules=rules, clock=clock, keys=keys)) as one:
         yield one
 
 

@@ -242,8 +242,14 @@ def test_bars_repeat(simulator: Venue, client: Client, kind: int) -> None:
     assert all(a < b for a, b in pairwise(volumes))
 
 
-def test_bars_equal_the_trades(simulator: Venue, client: Client) -> None:
+def test_bars_equal_the_trades() -> None:
     """A bar's last push has the prices and volumes of the trades in it, and REST shows the same bar."""
+    with venue(rate=20.0, symbols=[BTC]) as simulator, Client(simulator) as client:
+        compare_bars(simulator, client)
+
+
+def compare_bars(simulator: Venue, client: Client) -> None:
+    """Two whole minutes of trades and bars."""
     simulator.advance(90 - simulator.venue.clock.wall_us() / 1e6 % 60)
     client.subscribe(10000, codes(BTC))
     client.subscribe(10006, klines(t1=BTC))

@@ -119,30 +119,37 @@ def test_errors_of_the_framework(simulator: Venue, path: str, status: int, detai
     assert body["instance"] == path.partition("?")[0]
 
 
-def test_klines_are_paged_backwards(simulator: Venue) -> None:
+@pytest.fixture
+def energy() -> Iterator[Venue]:
+    """Two instruments that trade every second, for minutes to pass."""
+    with venue(rate=1.0, symbols=[OIL, GOLD]) as one:
+        yield one
+
+
+def test_klines_are_paged_backwards(energy: Venue) -> None:
     """Newest first, the running bar too; `timestamp` is the last second of interest, so that pages meet."""
-    simulator.advance(600)
-    everything = bars(simulator, OIL)
+    energy.advance(600)
+    everything = bars(energy, OIL)
     assert all(int(a["t"]) - int(b["t"]) == 60 for a, b in pairwise(everything))
     assert all(list(row) == ["t", "h", "o", "l", "c", "v", "vw", "pc", "pca"] for row in everything)
-    now = simulator.venue.clock.wall_us() // 1_000_000
+    now = energy.venue.clock.wall_us() // 1_000_000
     assert int(everything[0]["t"]) == now - now % 60
     assert len(everything) >= 10
-    pages: list[dict[str, Any]] = bars(simulator, OIL, number=4)
-    while page := bars(simulator, OIL, number=4, timestamp=int(pages[-1]["t"]) - 1):
+    pages: list[dict[str, Any]] = bars(energy, OIL, number=4)
+    while page := bars(energy, OIL, number=4, timestamp=int(pages[-1]["t"]) - 1):
         assert len(page) <= 4
         pages += page
     assert pages == everything
-    assert bars(simulator, OIL, number=1, timestamp=int(everything[3]["t"])) == [everything[3]]
-    assert bars(simulator, OIL, kind=8, number=5, timestamp=int(everything[3]["t"])) == bars(simulator, OIL, 8, 5)
+    assert bars(energy, OIL, number=1, timestamp=int(everything[3]["t"])) == [everything[3]]
+    assert bars(energy, OIL, kind=8, number=5, timestamp=int(everything[3]["t"])) == bars(energy, OIL, 8, 5)
 
 
-def test_several_symbols_get_two_bars(simulator: Venue) -> None:
+def test_several_symbols_get_two_bars(energy: Venue) -> None:
     """Of several symbols two bars each, whatever was asked for; unknown ones are left out."""
-    simulator.advance(300)
-    found = data(simulator, "/common/v2/batch_kline", {"codes": f"{OIL},NO,{GOLD}", "klineType": 1, "klineNum": 50})
+    energy.advance(300)
+    found = data(energy, "/common/v2/batch_kline", {"codes": f"{OIL},NO,{GOLD}", "klineType": 1, "klineNum": 50})
     assert [(one["s"], len(one["respList"])) for one in found] == [(OIL, 2), (GOLD, 2)]
-    assert data(simulator, f"/common/batch_kline/1/2/{OIL},{GOLD}") == found
+    assert data(energy, f"/common/batch_kline/1/2/{OIL},{GOLD}") == found
 
 
 def test_symbols_by_type(simulator: Venue) -> None:
