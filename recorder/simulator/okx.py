@@ -7,7 +7,7 @@ REST (okx_rest).
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
 
@@ -16,19 +16,21 @@ import msgspec
 from recorder.simulator import okx_commands as requests
 from recorder.simulator.clock import Clock, SystemClock
 from recorder.simulator.connection import Connection
-from recorder.simulator.faults import Faults, Link
+from recorder.simulator.fanout import Subscriber
+from recorder.simulator.faults import Fault, Link
+from recorder.simulator.limits import allowed
 from recorder.simulator.market import Market
 from recorder.simulator.okx_channels import BUSINESS as BUSINESS
-from recorder.simulator.okx_channels import CLOSES, MESSAGES, PRIVATE, Key, key_of, refusal
+from recorder.simulator.okx_channels import CLOSES, MESSAGES, PRIVATE, key_of, refusal
 from recorder.simulator.okx_channels import PUBLIC as PUBLIC
 from recorder.simulator.okx_listings import LISTINGS as LISTINGS
 from recorder.simulator.okx_options import OkxFaults
-from recorder.simulator.okx_push import Pusher, Subscriber
+from recorder.simulator.okx_push import Pusher
 from recorder.simulator.okx_rest import Rest
-from recorder.simulator.oracle import Connected, Ledger
+from recorder.simulator.venue import CONTROL, MarketVenue, Session
 from recorder.simulator.wire import HttpRequest, HttpResponse, frame
 
-CONTROL, CONTROL_BOOK = "/_control", "/_control/book"
+CONTROL_BOOK = f"{CONTROL}/book"
 HOUR = 3600.0
 NO_ID = msgspec.Raw(b"")
 
@@ -58,23 +60,14 @@ _args = msgspec.json.Decoder(list[dict[str, str]])
 
 
 @dataclass(slots=True, eq=False)
-class Session:
-    """A WebSocket connection and what it asked for."""
+class OkxSession(Session):
+    """With what its limits are measured by."""
 
-    conn_id: str
-    path: str
-    subscriber: Subscriber
-    active: float  # monotonic; of the last data pushed or heartbeat heard
+    active: float = 0.0  # monotonic; of the last data pushed or heartbeat heard
     operations: deque[float] = field(default_factory=deque)
-    subscriptions: dict[Key, None] = field(default_factory=dict)
-
-    @property
-    def link(self) -> Connection:
-        """Its connection."""
-        return self.subscriber.link
 
 
-class OkxVenue:
+class OkxVenue(MarketVenue[OkxSession]):
     """The venue. `tick` moves it to the present; the server calls it every few milliseconds."""
 
     name = "okx"
@@ -82,33 +75,15 @@ class OkxVenue:
     def __init__(
         self, market: Market | None = None, *, rules: Rules | None = None, clock: Clock | None = None, seed: int = 1
     ) -> None:
-        self.clock = clock or SystemClock()
-        self.rules = rules or Rules()
-        self.market = market or Market(LISTINGS, self.clock.wall_us(), seed=seed)
+        clock = clock or SystemClock()
         self._faults = OkxFaults(Random(seed))  # noqa: S311 - reproducible on purpose
-        self.faults: Faults = self._faults
-        self.pusher = Pusher(self.market.instruments, self._faults)
-        self.sessions: dict[Connection, Session] = {}
-        self.history: dict[str, Connected] = {}
-        self.on_refuse: Callable[[float], None] | None = None
+        super().__init__(market or Market(LISTINGS, clock.wall_us(), seed=seed), clock, self._faults)
+        self.rules = rules or Rules()
+        self.pusher: Pusher = Pusher(self.market.instruments, self._faults)
         self._rest = Rest(self.market.instruments, self.pusher, self._faults, self.clock, limited=self.rules.rest)
         self._connects: deque[float] = deque()
-        self._ending: list[tuple[float, Link]] = []
 
-    # --- for tests and the control endpoint -----------------------------------------------------------------------
-
-    def ledger(self) -> Ledger:
-        """Ids issued until now, ids withheld, ids sent to whom."""
-        issued = {symbol: one.tape.last for symbol, one in self.market.instruments.items()}
-        return Ledger(issued, self.pusher.skipped, self.history)
-
-    def issued_before(self, symbol: str, us: int) -> int:
-        """The highest id of a symbol issued before this moment of the wall clock (µs)."""
-        return self.market.instruments[symbol].issued_before(us)
-
-    def links(self, path: str) -> Sequence[Link]:
-        """The open connections whose path contains this, or the one with this id."""
-        return [link for link, one in self.sessions.items() if path in one.path or path == one.conn_id]
+    # --- what faults ask for --------------------------------------------------------------------------------------
 
     def announce(self, links: Sequence[Link], after: float) -> None:
         """Notice 64008, and the end `after` seconds later."""
@@ -116,7 +91,7 @@ class OkxVenue:
             session = next(one for one in self.sessions.values() if one.link is link)
             self._event(session, {"event": "notice", "code": "64008", "msg": MESSAGES["64008"]})
             link.flush()
-            self._ending.append((self.clock.monotonic() + after, link))
+        self.end_later(links, after)
 
     def restart_book(self, symbol: str) -> int:
         """Number books on from a smaller id, as after maintenance."""
@@ -127,46 +102,24 @@ class OkxVenue:
             instrument.publish(self.pusher)
         return len(found)
 
-    def refuse(self, seconds: float) -> None:
-        """Ask the server to stop listening for a while."""
-        if self.on_refuse is not None:
-            self.on_refuse(seconds)
-
     # --- what the server calls ------------------------------------------------------------------------------------
 
     def admit(self, request: HttpRequest) -> tuple[float, HttpResponse | None]:
         """The handshake's faults, its path, and three a second."""
-        fault = self.faults.handshakes.pop(0) if self.faults.handshakes else None
-        if fault is not None and fault.status != 101:
-            headers = {"Retry-After": str(fault.retry_after)} if fault.retry_after else {}
-            return fault.delay, HttpResponse(fault.status, b"{}", headers)
+        delay, refused = self.knock()
+        if refused is not None:
+            return delay, refused
         if request.path not in (PUBLIC, BUSINESS, PRIVATE):
-            return 0.0, HttpResponse(404, b"{}")
+            return delay, self.refusal(404)
         limit = self.rules.connects_per_second
-        if limit and not _allowed(self._connects, self.clock.monotonic(), limit, 1.0):
-            return 0.0, HttpResponse(429, b"{}")
-        return fault.delay if fault else 0.0, None
+        if limit and not allowed(self._connects, self.clock.monotonic(), limit, 1.0):
+            return delay, self.refusal(429)
+        return delay, None
 
     def opened(self, link: Connection, path: str) -> None:
         """Give it an id and a page of the ledger."""
-        conn_id = f"{self.faults.random.getrandbits(32):08x}"
-        page = Connected(path, self.clock.wall_us())
-        self.history[conn_id] = page
-        link.silent, link.swallowing = self.faults.silent, self.faults.swallowing
-        self.sessions[link] = Session(conn_id, path, Subscriber(link, page), self.clock.monotonic())
-
-    def closed(self, link: Connection) -> None:
-        """Forget it."""
-        session = self.sessions.pop(link, None)
-        if session is None:
-            return
-        for key in session.subscriptions:
-            self.pusher.remove(key, link)
-        session.subscriber.page.closed = self.clock.wall_us()
-        self._ending = [(due, one) for due, one in self._ending if one is not link]
-
-    def writable(self, link: Connection) -> None:
-        """Nothing waits for that: pushes are never held back."""
+        conn_id, page = self.page(link, path)
+        self.sessions[link] = OkxSession(conn_id, path, Subscriber(link, page), active=self.clock.monotonic())
 
     def received(self, link: Connection, message: bytes) -> None:
         """A heartbeat or a request."""
@@ -186,13 +139,13 @@ class OkxVenue:
             return
         self._request(session, asked)
 
-    def rest(self, request: HttpRequest) -> HttpResponse:
-        """REST, and the control endpoint."""
-        if request.path == CONTROL:
-            return self._control(request)
-        if request.path == CONTROL_BOOK:
-            return self._published(request.query)
-        return self._rest.answer(request)
+    def serve(self, request: HttpRequest) -> HttpResponse:
+        """REST, and the books that were published."""
+        return self._published(request.query) if request.path == CONTROL_BOOK else self._rest.answer(request)
+
+    def order(self, body: bytes) -> Fault:
+        """A control request: a fault of any venue, or of this one."""
+        return requests.decode(body)
 
     def tick(self) -> None:
         """Move to the present, send what that brought, end what has been idle for too long."""
@@ -203,16 +156,13 @@ class OkxVenue:
                 session.active = now
             elif self.rules.idle_seconds and now - session.active > self.rules.idle_seconds:
                 link.close(4004, CLOSES[4004])
-        for due, ending in list(self._ending):
-            if due <= now:
-                self._ending.remove((due, ending))
-                ending.close(1001, "service upgrade")
+        self.end_due(1001, "service upgrade")
 
     # --- requests -------------------------------------------------------------------------------------------------
 
-    def _request(self, session: Session, asked: _Asked) -> None:
+    def _request(self, session: OkxSession, asked: _Asked) -> None:
         limit = self.rules.operations_per_hour
-        if limit and not _allowed(session.operations, self.clock.monotonic(), limit, HOUR):
+        if limit and not allowed(session.operations, self.clock.monotonic(), limit, HOUR):
             self._error(session, "60014", MESSAGES["60014"], asked.id)
         elif asked.op == "login":
             self._error(session, "60009", MESSAGES["60009"], asked.id)
@@ -221,7 +171,7 @@ class OkxVenue:
         else:
             self._arguments(session, asked)
 
-    def _arguments(self, session: Session, asked: _Asked) -> None:
+    def _arguments(self, session: OkxSession, asked: _Asked) -> None:
         try:
             args = _args.decode(asked.args)
         except msgspec.MsgspecError:
@@ -237,7 +187,7 @@ class OkxVenue:
                 self.pusher.remove(key, session.link)
                 self._event(session, {"event": "unsubscribe", "arg": arg}, asked.id)
 
-    def _subscribe(self, session: Session, arg: dict[str, str], id_: msgspec.Raw) -> None:
+    def _subscribe(self, session: OkxSession, arg: dict[str, str], id_: msgspec.Raw) -> None:
         key = key_of(arg)
         code = self.faults.rejection(*key) or refusal(session.path, key, self.market.instruments)
         if code:
@@ -253,31 +203,17 @@ class OkxVenue:
             self.pusher.greet(key, session.subscriber)  # first: what it publishes is older than the snapshot
             self.pusher.add(key, session.subscriber)
 
-    def _error(self, session: Session, code: str, text: str, id_: msgspec.Raw) -> None:
+    def _error(self, session: OkxSession, code: str, text: str, id_: msgspec.Raw) -> None:
         old = requests.shaped(self._faults.options.shape, code)
         if old:
             session.link.push(frame(old))
         else:
             self._event(session, {"event": "error", "code": code, "msg": text}, id_)
 
-    def _event(self, session: Session, event: dict[str, object], id_: msgspec.Raw = NO_ID) -> None:
+    def _event(self, session: OkxSession, event: dict[str, object], id_: msgspec.Raw = NO_ID) -> None:
         """A control frame, with the request's id first where it had one."""
         echoed = {"id": id_} if bytes(id_) else {}
         session.link.push(frame(msgspec.json.encode({**echoed, **event, "connId": session.conn_id})))
-
-    # --- control --------------------------------------------------------------------------------------------------
-
-    def _control(self, request: HttpRequest) -> HttpResponse:
-        """GET: the ledger and who is here. POST {"fault": "drop", …}: strike."""
-        if request.method == "GET":
-            here = {one.conn_id: [list(key) for key in one.subscriptions] for one in self.sessions.values()}
-            counts = {"poisoned": self.faults.poisoned, "duplicated": self.faults.duplicated}
-            return HttpResponse(200, msgspec.json.encode({"ledger": self.ledger(), "sessions": here, **counts}))
-        try:
-            struck = requests.decode(request.body).strike(self)
-        except (msgspec.MsgspecError, ValueError) as error:
-            return HttpResponse(400, msgspec.json.encode({"ok": False, "error": str(error)}))
-        return HttpResponse(200, msgspec.json.encode({"ok": True, "struck": struck}))
 
     def _published(self, query: Mapping[str, str]) -> HttpResponse:
         """GET …/book?instId=…&seqId=…: the book as it was published under that number."""
@@ -288,13 +224,3 @@ class OkxVenue:
             return HttpResponse(404, b'{"error":"no such book: instId and a seqId of the last minute or so"}')
         bids, asks = map(self.pusher.text(symbol).levels, sides)
         return HttpResponse(200, f'{{"asks":[{asks}],"bids":[{bids}],"seqId":{seq}}}'.encode())
-
-
-def _allowed(times: deque[float], now: float, limit: int, seconds: float) -> bool:
-    """Count one more in a sliding window, unless it is full."""
-    while times and now - times[0] >= seconds:
-        times.popleft()
-    if len(times) >= limit:
-        return False
-    times.append(now)
-    return True

@@ -5,11 +5,9 @@ Owns the two. Never makes a bar.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from recorder.simulator.spans import DAY, HOUR, MINUTE, MONDAY, SECOND, months, span
 
-SECOND, MINUTE, HOUR, DAY = 1_000, 60_000, 3_600_000, 86_400_000
 UTC8 = FUNDING = 8 * HOUR
-MONDAY = 4 * DAY  # 1970-01-05, the first Monday
 
 LENGTHS = (
     {"1s": SECOND, "1m": MINUTE, "3m": 3 * MINUTE, "5m": 5 * MINUTE, "15m": 15 * MINUTE, "30m": 30 * MINUTE}
@@ -26,19 +24,6 @@ def bar_span(bar: str, at_ms: int) -> tuple[int, int]:
     name = bar.removesuffix("utc")
     shift = UTC8 if name in LONG and name == bar else 0
     if name in MONTHS:
-        start, end = _months(MONTHS[name], at_ms + shift)
+        start, end = months(at_ms + shift, MONTHS[name])
         return start - shift, end - shift
-    length = LENGTHS[name]
-    shift -= MONDAY if name == "1W" else 0
-    start = at_ms - (at_ms + shift) % length
-    return start, start + length
-
-
-def _months(count: int, at_ms: int) -> tuple[int, int]:
-    at = datetime.fromtimestamp(at_ms / 1000, UTC)
-    first = at.year * 12 + (at.month - 1) // count * count
-    return _month(first), _month(first + count)
-
-
-def _month(number: int) -> int:
-    return int(datetime(number // 12, number % 12 + 1, 1, tzinfo=UTC).timestamp()) * 1000
+    return span(at_ms, LENGTHS[name], (MONDAY if name == "1W" else 0) - shift)

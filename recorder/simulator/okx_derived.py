@@ -10,9 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from zlib import crc32
 
+from recorder.simulator.decimals import fixed, plain
 from recorder.simulator.market import Instrument, Listing, Match, Phase, Trade
-from recorder.simulator.okx_bars import FUNDING, SECOND, bar_span
-from recorder.simulator.okx_text import decimal_of, fixed, plain
+from recorder.simulator.okx_bars import FUNDING, bar_span
+from recorder.simulator.okx_text import decimal_of
+from recorder.simulator.spans import SECOND
 
 LIQUIDATED = 97  # every trade with an id that this divides was a liquidation
 

@@ -1,24 +1,25 @@
 """What OKX pushes, and when: the market's events turned into frames for those who subscribed.
 
-Owns the subscribers of each channel, the last message of those that repeat it, the ledger and the log of books. Never
+Owns the last message of the channels that repeat it, and the log of books. Never
 reads what a client sends and never decides whether a subscription is allowed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from itertools import islice
 
 from recorder.simulator import okx_derived as derived
 from recorder.simulator.book import Level, Update
 from recorder.simulator.connection import Connection
+from recorder.simulator.fanout import Fanout, Key, Subscriber
 from recorder.simulator.market import Instrument, Phase, Trade
-from recorder.simulator.okx_bars import HOUR, bar_span
-from recorder.simulator.okx_channels import CANDLE, INDEX_CANDLE, MARK_CANDLE, Key, arg_of, leader
+from recorder.simulator.okx_bars import bar_span
+from recorder.simulator.okx_channels import CANDLE, INDEX_CANDLE, MARK_CANDLE, arg_of, leader
 from recorder.simulator.okx_options import OkxFaults, Start
 from recorder.simulator.okx_text import CHECKED, Text
-from recorder.simulator.oracle import BookLog, Connected, Range, extend
+from recorder.simulator.oracle import BookLog
+from recorder.simulator.spans import HOUR
 from recorder.simulator.wire import frame
 
 SHOWN = {"bbo-tbt": 1, "books5": 5, "tickers": 0}  # pushed when they changed; levels a side
@@ -44,24 +45,14 @@ BAD_FRAMES = (
 )  # fmt: skip
 
 
-@dataclass(slots=True, eq=False)
-class Subscriber:
-    """A connection that data goes to, and its page of the ledger."""
-
-    link: Connection
-    page: Connected
-
-
-class Pusher:
+class Pusher(Fanout):
     """The listener of a market: formats an event only when somebody wants it."""
 
     def __init__(self, instruments: Mapping[str, Instrument], faults: OkxFaults) -> None:
-        self.skipped: dict[str, list[Range]] = {}
+        super().__init__(instruments, faults, BAD_FRAMES)
         self.log = BookLog()
-        self._instruments = instruments
-        self._faults = faults
+        self._faults: OkxFaults = faults
         self._texts: dict[str, Text] = {}
-        self._wanted: dict[Key, dict[Connection, Subscriber]] = {}
         self._timed: dict[str, dict[Key, None]] = {}  # what is pushed by the time, by the instrument that drives it
         self._last_trade: dict[str, Trade] = {}
         self._shown: dict[Key, str] = {}  # what a channel showed last, without its stamp
@@ -93,15 +84,10 @@ class Pusher:
 
     def remove(self, key: Key, link: Connection) -> None:
         """Stop sending it."""
-        wanted = self._wanted.get(key, {})
-        wanted.pop(link, None)
-        if not wanted:
+        super().remove(key, link)
+        if not self._wanted.get(key):
             for keys in self._timed.values():
                 keys.pop(key, None)
-
-    def wanted(self, channel: str) -> dict[str, list[Connection]]:
-        """Who wants a channel, by symbol."""
-        return {symbol: list(links) for (name, symbol), links in self._wanted.items() if name == channel and links}
 
     def greet(self, key: Key, subscriber: Subscriber) -> None:
         """What comes first on a subscription: the last trade again, a snapshot of a book, the present state."""
@@ -110,19 +96,19 @@ class Pusher:
         if subscriber.link.silent or self._faults.mutes(*key):
             return
         if channel == "status" and self._status:
-            subscriber.link.push(frame(_message(key, self._status)))
+            subscriber.send(_message(key, self._status))
         if instrument is None:
             return
         if channel == "trades" and symbol in self._last_trade:
             trade = self._last_trade[symbol]
             subscriber.page.add(symbol, trade.first, trade.last)
-            subscriber.link.push(frame(self._texts[symbol].trades(trade)))
+            subscriber.send(self._texts[symbol].trades(trade))
         elif channel in BOOKS:
             instrument.publish(self)  # else the chain of those who are here already would skip what is pending
             if self._faults.options.start is not Start.NONE:
-                subscriber.link.push(frame(self._snapshot(channel, instrument)))
+                subscriber.send(self._snapshot(channel, instrument))
         elif (state := self._state(key, instrument, instrument.now_us // 1000)) is not None:
-            subscriber.link.push(frame(state))
+            subscriber.send(state)
 
     def _drive(self, key: Key) -> None:
         driver = self._driver(key)
@@ -171,21 +157,16 @@ class Pusher:
     def on_trade(self, instrument: Instrument, trade: Trade) -> None:
         """`trades`, and `trades-all` id by id; of derivatives what else a trade can be."""
         symbol = instrument.listing.symbol
-        if self._faults.skips(symbol):
-            extend(self.skipped.setdefault(symbol, []), trade.first, trade.last)
+        if self.withheld(symbol, trade):
             return
         self._last_trade[symbol] = trade
         text = self._texts[symbol]
-        if wanted := self._wanted.get(("trades", symbol)):
-            if not self._faults.mutes("trades", symbol):
-                for one in wanted.values():
-                    if not one.link.silent:
-                        one.page.add(symbol, trade.first, trade.last)
-            self._push(("trades", symbol), lambda: text.trades(trade))
+        self.record(("trades", symbol), trade)
+        self.push(("trades", symbol), lambda: text.trades(trade))
         if self._wanted.get(("trades-all", symbol)):
             for number in range(trade.first, trade.last + 1):
                 match = instrument.tape.match(number)
-                self._push(("trades-all", symbol), lambda match=match: text.trades_all(match))  # type: ignore[misc]
+                self.push(("trades-all", symbol), lambda match=match: text.trades_all(match))  # type: ignore[misc]
         if instrument.listing.contract:
             self._derivative(instrument, trade)
 
@@ -213,7 +194,7 @@ class Pusher:
             self._show("bbo-tbt", instrument)
         if not self._faults.breaks(symbol):
             for channel in BOOKS:
-                self._push((channel, symbol), lambda c=channel: self._update(c, instrument, update))  # type: ignore[misc]
+                self.push((channel, symbol), lambda c=channel: self._update(c, instrument, update))  # type: ignore[misc]
 
     def _update(self, channel: str, instrument: Instrument, update: Update) -> bytes:
         text = self._texts[instrument.listing.symbol]
@@ -289,7 +270,7 @@ class Pusher:
     def _tell(self, channel: str, subject: str, row: str) -> None:
         if row:
             key = (channel, subject)
-            self._push(key, lambda: _message(key, row))
+            self.push(key, lambda: _message(key, row))
 
     def _rows(self, key: Key, instrument: Instrument, now: int) -> list[str]:
         channel, subject = key
@@ -308,7 +289,7 @@ class Pusher:
         rows, (told, at) = self._rows(key, instrument, now), self._told.get(key, ([], 0))
         if rows and (rows != told or every == repeat or (repeat and now - at >= repeat)):
             self._told[key] = (rows, now)
-            self._push(key, lambda: _message(key, derived.stamped(rows, now)))
+            self.push(key, lambda: _message(key, derived.stamped(rows, now)))
 
     def _shape(self, channel: str, instrument: Instrument) -> tuple[str, str]:
         """A message around its stamp; the first part is equal when nothing changed."""
@@ -324,7 +305,7 @@ class Pusher:
         before, after = self._shape(channel, instrument)
         if before != self._shown.get(key):
             self._shown[key] = before
-            self._push(key, lambda: f'{before},"ts":"{instrument.now_us // 1000}"{after}'.encode())
+            self.push(key, lambda: f'{before},"ts":"{instrument.now_us // 1000}"{after}'.encode())
 
     def _candles(self, key: Key, instrument: Instrument, at_ms: int) -> None:
         start, end = bar_span(_bar(key[0]), at_ms - 1)
@@ -332,7 +313,7 @@ class Pusher:
         row = self._candle(key, instrument, start, end, closed=closed)
         if row is not None and (closed or row.decode() != self._shown.get(key)):
             self._shown[key] = row.decode()
-            self._push(key, lambda: row)
+            self.push(key, lambda: row)
 
     def _candle(self, key: Key, instrument: Instrument, start: int, end: int, *, closed: bool) -> bytes | None:
         traded = key[0].startswith(CANDLE)
@@ -343,20 +324,6 @@ class Pusher:
         text = self._texts[instrument.listing.symbol]
         fields = self._faults.options.candle_fields if traded else 6
         return _message(key, text.candle(bar, closed=closed, fields=fields))
-
-    def _push(self, key: Key, payload: Callable[[], bytes]) -> None:
-        wanted = self._wanted.get(key)
-        if not wanted or self._faults.mutes(*key):
-            return
-        data = frame(payload())
-        faults = self._faults
-        if faults.duplicate or faults.poison:
-            data, twice, poison = faults.mangle(data, BAD_FRAMES)
-            faults.duplicated += twice * len(wanted)
-            faults.poisoned += poison * len(wanted)
-        for one in wanted.values():
-            if not one.link.silent:
-                one.link.push(data)
 
 
 def _message(key: Key, rows: str) -> bytes:

@@ -12,25 +12,12 @@ from zlib import crc32
 
 from recorder.simulator.bars import Bar
 from recorder.simulator.book import Level
+from recorder.simulator.decimals import fixed, plain
 from recorder.simulator.market import Instrument, Listing, Match, Trade
 from recorder.simulator.okx_bars import bar_span
 from recorder.simulator.okx_channels import arg_of
 
 CHECKED = 25  # levels a side that the checksum covers
-
-
-def fixed(value: int, places: int) -> str:
-    """An integer of 10^-places as a decimal with all its places."""
-    if not places:
-        return str(value)
-    digits = str(value).rjust(places + 1, "0")
-    return f"{digits[:-places]}.{digits[-places:]}"
-
-
-def plain(value: int, places: int) -> str:
-    """The same without trailing zeros, as the venue writes volumes."""
-    text = fixed(value, places)
-    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def checksum(bids: Sequence[Sequence[str]], asks: Sequence[Sequence[str]]) -> int:

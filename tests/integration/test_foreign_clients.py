@@ -18,11 +18,11 @@ import pytest
 
 from recorder.simulator import faults, okx_commands
 from recorder.simulator.clock import SystemClock
+from recorder.simulator.decimals import fixed
 from recorder.simulator.faults import Drop, Notice
 from recorder.simulator.market import Instrument, Market
 from recorder.simulator.okx import BUSINESS, LISTINGS, PUBLIC, OkxVenue
 from recorder.simulator.okx_listings import dated
-from recorder.simulator.okx_text import fixed
 from recorder.simulator.oracle import Connected
 from recorder.simulator.server import Simulator
 from tests.foreign import Foreign
