@@ -316,9 +316,12 @@ def test_the_ledger_is_what_was_sent() -> None:
                 client.subscribe(10000, codes(BTC))
                 simulator.fault(faults.Skip(symbol=BTC, count=2))
                 simulator.advance(1)
+                simulator.fault(faults.Duplicate(share=0.5))
+                simulator.advance(0.1)
+                simulator.fault(faults.Clear())
                 received.append(client.texts())
             assert simulator.wait(lambda one: not one.sessions)
-            simulator.advance(1)
+            simulator.advance(0.9)
         ledger = simulator.call(simulator.venue.ledger)
         journals = simulator.call(
             lambda: [[text.decode() for text in one] for one in simulator.venue.journals.values()]
@@ -328,7 +331,8 @@ def test_the_ledger_is_what_was_sent() -> None:
     assert [sum(last - first + 1 for first, last in ledger.skipped[BTC])] == [4]
     for page, texts in zip(ledger.connections.values(), received, strict=True):
         ranges: list[tuple[int, int]] = []
-        for row in pushes([json.loads(text) for text in texts], 10002):
+        assert len(set(texts)) < len(texts)
+        for row in pushes([json.loads(text) for text in dict.fromkeys(texts)], 10002):
             price, size, side = trade_of(int(row["v"]))
             assert (float(row["p"]), row["v"], row["td"]) == (float(price), size, 1 if side == "buy" else 2)
             extend(ranges, int(row["v"]), int(row["v"]))

@@ -218,6 +218,22 @@ def test_every_kind_has_a_home() -> None:
     assert Text(LISTED[".DJI.US"]).symbol_row()["index"] is True
 
 
+def test_turnover_of_long_bars() -> None:
+    """From a day on turnover keeps all its places, shorter bars drop trailing zeros; equities always keep them."""
+    whole = Bar(0, 100, 100, 100, 100, lots=10, turnover=1_234_567_890)
+    crypto = [json.loads(Text(BTC).kline(kind, whole, 100))["data"]["vw"] for kind in (7, 8)]
+    assert crypto == ["123.456789", "123.4567890"]
+    assert json.loads(Text(APPLE).kline(1, whole, 100))["data"]["vw"] == "1234567.890"
+
+
+def test_changes_count_from_the_bar_before() -> None:
+    """Change and share are against the close before, wherever the bar opened."""
+    row = json.loads(Text(APPLE).kline(1, Bar(0, 150_000, 160_000, 140_000, 110_000, 1, 1), 100_000))["data"]
+    assert (row["o"], row["pca"], row["pfr"]) == ("150.000", "10.000", "10.00%")
+    rest = json.loads(Text(APPLE).kline_row(1, Bar(0, 150_000, 160_000, 140_000, 110_000, 1, 1), 100_000))
+    assert (rest["pca"], rest["pc"]) == ("10.000", "10.00%")
+
+
 def test_the_type_of_a_trade() -> None:
     """`ty` stands in an equity's trades for those who asked, and nowhere else."""
     trade = Trade(1, 1, 305_771, 1, True, 1_786_751_999_691, 1)
