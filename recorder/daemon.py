@@ -18,6 +18,7 @@ from loguru import logger
 
 from recorder import __version__
 from recorder.capture.datadir import DataDir
+from recorder.clockwatch import EVERY_SECONDS, ClockWatch
 from recorder.config import Config
 from recorder.errors import ConfigError, Exit, RecorderError, SinkUnavailable
 from recorder.following import Following, remembered
@@ -62,9 +63,12 @@ class Daemon:
         self.http = HttpServer(config.recorder.listen, Pages(self.metrics, self, self.beats), self.beats)
         sources = [source for source in config.sources if not only or source.name in only]
         self.following = Following(sources, config.home, self.pipeline.serve, self._database)
+        self.clocks = ClockWatch(sources)
+        self.metrics.watch("recorder_clock_offset_seconds", lambda: dict(self.clocks.offsets))
         self.chores = Chores(self.beats, self.metrics)
         self.chores.add("retention", RETAIN_SECONDS, self._retain)
         self.chores.add("instruments", FOLLOW_TURN_SECONDS, self.following.turn)
+        self.chores.add("clock", EVERY_SECONDS, self.clocks.turn)
 
     def start(self) -> None:
         """The HTTP port first: if it is taken, nothing else was begun."""

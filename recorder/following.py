@@ -8,6 +8,7 @@ a list that cannot be had or read changes nothing.
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
@@ -43,7 +44,7 @@ class Followed:
     source: Source
     listing: Listing
     rest: Rest
-    due: float = 0.0  # monotonic
+    due: float = -math.inf  # monotonic
     stored: bool = False
     instruments: list[Instrument] = field(default_factory=list)
     symbols: list[str] = field(default_factory=list)
@@ -63,29 +64,30 @@ class Following:
         home: Path,
         serve: Callable[[Source], None],
         connect: Callable[[], psycopg.Connection[tuple[object, ...]]],
-        clock: Callable[[], float] = time.monotonic,
+        ask: Callable[[Source], Rest] | None = None,
     ) -> None:
         self._home = home
         self._serve = serve
         self._connect = connect
-        self._clock = clock
         self._register = Register()
+        ask = ask or (lambda source: Rest(source.rest, source.proxy and str.__str__(source.proxy), pace=PACE))
         self._followed = [
-            Followed(source, listing, Rest(source.rest, source.proxy and str.__str__(source.proxy), pace=PACE))
+            Followed(source, listing, ask(source))
             for source in sources
             if (listing := venues()[source.venue].listing) is not None and source.rest
         ]
 
-    def turn(self) -> None:
-        """Ask whose time has come. Raises `Unlisted` when all is done, if one of them could not be had."""
+    def turn(self, now: float | None = None) -> None:
+        """Ask whose time has come (`now`: monotonic). Raises `Unlisted` when all is done, if one could not be had."""
+        now = time.monotonic() if now is None else now
         troubles = []
         for each in self._followed:
-            if self._clock() >= each.due:
-                each.due = self._clock() + each.every
+            if now >= each.due:
+                each.due = now + each.every
                 try:
                     self._look(each)
                 except (ConnectionLost, PoisonMessage) as trouble:
-                    each.due = min(each.due, self._clock() + AGAIN_SECONDS)
+                    each.due = min(each.due, now + AGAIN_SECONDS)
                     troubles.append(f"{each.source.name}: {trouble}")
             if each.instruments and not each.stored:
                 each.stored = self._store(each)

@@ -48,6 +48,11 @@ class Answer:
     rtt: float
     received_at: int
 
+    def ahead_of(self, venue_ms: int) -> float:
+        """Seconds that our clock is ahead of a venue whose time, in milliseconds, is in this answer: it read its own
+        half a round trip before the answer came."""
+        return self.received_at / 1e6 - self.rtt / 2 - venue_ms / 1e3
+
 
 @dataclass(slots=True)
 class _Attempt:

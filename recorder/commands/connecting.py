@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 from recorder.capture.datadir import DataDir
 from recorder.capture.proxy import connect
 from recorder.capture.reach import Deadline, Target, resolve, secure, target, trust
-from recorder.capture.rest import Answer, Rest
+from recorder.capture.rest import Rest
 from recorder.capture.transport import Options, Transport
 from recorder.config import Config, Source
 from recorder.errors import ConnectionLost, Exit, RecorderError
@@ -169,7 +169,7 @@ def _clock(source: Source, keeper: Timekeeper | None, reached: bool) -> tuple[bo
     finally:
         rest.close()
     try:
-        offset = _offset(answer, keeper.milliseconds(answer.body))
+        offset = answer.ahead_of(keeper.milliseconds(answer.body))
     except ValueError as error:
         return False, f"{answer.url}: HTTP {answer.status}: {error}"
     words = f"{abs(offset):.3f} s {'ahead of' if offset > 0 else 'behind'} the venue's"
@@ -177,11 +177,6 @@ def _clock(source: Source, keeper: Timekeeper | None, reached: bool) -> tuple[bo
     if abs(offset) - answer.rtt / 2 > CLOCK_SECONDS:
         return False, f"this machine's clock is {words} {within}; let it be set by NTP"
     return True, f"{words} {within}"
-
-
-def _offset(answer: Answer, venue_ms: int) -> float:
-    """Seconds that our clock is ahead: the venue read its own half a round trip before the answer came."""
-    return answer.received_at / 1e6 - answer.rtt / 2 - venue_ms / 1e3
 
 
 # --- one subscription ------------------------------------------------------------------------------------------------

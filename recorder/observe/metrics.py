@@ -35,7 +35,7 @@ GAP_CAUSES = (
 )
 QUARANTINE_REASONS = (*sorted(REASONS), "database")
 
-CHORES = ("retention",)
+CHORES = ("retention", "instruments", "clock")
 
 # A commit costs a few milliseconds when all is well; a deadline ends it after a minute.
 COMMIT_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
@@ -53,6 +53,7 @@ GAUGES: dict[str, tuple[str, tuple[str, ...]]] = {
     "recorder_committed_age_seconds": ("Time since the last commit; absent before it", ()),
     "recorder_database_up": ("1 while the database can be written", ()),
     "recorder_rtt_seconds": ("Round trip to the venue, by ping on the connection", ("source", "endpoint")),
+    "recorder_clock_offset_seconds": ("How far our clock is ahead of the venue's; absent if not told", ("source",)),
     "recorder_queue_bytes": ("Decoded records waiting for the writer", ()),
     "recorder_spool_bytes": ("Size of the spool on disk", ("source",)),
     "recorder_spool_max_bytes": ("Limit of the spool's size", ()),

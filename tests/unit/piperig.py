@@ -13,6 +13,7 @@ from typing import cast
 
 import pytest
 
+from recorder import clockwatch as clockwatch_module
 from recorder import following as following_module
 from recorder import pipeline as pipeline_module
 from recorder.capture.datadir import DataDir
@@ -69,7 +70,7 @@ class Plant:
         self.free = 1 << 40
         disk = SimpleNamespace(disk_usage=lambda path: SimpleNamespace(free=self.free))
         found = {"toy": Market(Limits())}
-        for module in (pipeline_module, metrics_module, following_module):
+        for module in (pipeline_module, metrics_module, following_module, clockwatch_module):
             patch.setattr(module, "venues", lambda: found)
         patch.setattr(pipeline_module, "now_us", lambda: self.now)
         patch.setattr(pipeline_module, "shutil", disk)

@@ -34,7 +34,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("store",),
     ("observe",),
     ("simulator",),
-    ("pipeline", "following"),
+    ("pipeline", "following", "clockwatch"),
     ("daemon",),
     ("demo", "bench"),
     ("commands",),

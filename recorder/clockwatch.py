@@ -1,0 +1,45 @@
+"""How far this machine's clock is from each venue's: every time that the recorder stores depends on one of the two.
+
+Owns the readings. Used by the chores' thread; whoever scrapes reads the last ones. Never corrects a clock or a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from recorder.capture.rest import Rest
+from recorder.config import Source
+from recorder.errors import ConnectionLost, RecorderError
+from recorder.venues import Timekeeper, venues
+
+EVERY_SECONDS = 60
+
+
+class Unread(RecorderError):
+    """A venue did not tell its time; the last reading is forgotten, and it is asked again."""
+
+
+class ClockWatch:
+    """`offsets`: source -> seconds that our clock is ahead of the venue's, less half the round trip."""
+
+    def __init__(self, sources: Iterable[Source], connect: Callable[[Source], Rest] | None = None) -> None:
+        make = connect or (lambda source: Rest(source.rest, source.proxy and str.__str__(source.proxy)))
+        self.offsets: dict[tuple[str, ...], float] = {}
+        self._asked: list[tuple[str, Timekeeper, Rest]] = [
+            (source.name, keeper, make(source))
+            for source in sources
+            if (keeper := venues()[source.venue].time) is not None and source.rest
+        ]
+
+    def turn(self) -> None:
+        """Ask everyone once. Raises `Unread` when all were asked, if one of them did not say."""
+        troubles = []
+        for name, keeper, rest in self._asked:
+            try:
+                answer = rest.get(keeper.path)
+                self.offsets[(name,)] = answer.ahead_of(keeper.milliseconds(answer.body))
+            except (ConnectionLost, ValueError) as trouble:
+                self.offsets.pop((name,), None)
+                troubles.append(f"{name}: {trouble}")
+        if troubles:
+            raise Unread("the venue's clock could not be read: " + "; ".join(troubles))
