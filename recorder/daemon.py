@@ -18,6 +18,7 @@ from loguru import logger
 
 from recorder import __version__
 from recorder.capture.datadir import DataDir
+from recorder.capture.unheard import names
 from recorder.config import Config
 from recorder.errors import ConfigError, Exit, RecorderError, SinkUnavailable
 from recorder.following import Following, remembered
@@ -125,6 +126,11 @@ class Daemon:
             spool_bytes=pipeline.spool_bytes(),
             spool_max_bytes=self.config.spool.max_size,
             feeds=tuple(self._feed(lane) for lane in pipeline.lanes),
+            problems=tuple(
+                f"feed {feed.feed}: accepted, but nothing ever came: {names(silent)}"
+                for feed in pipeline.feeds
+                if (silent := feed.silent())
+            ),
             notes=self.config.notes,
         )
 
@@ -144,6 +150,7 @@ class Daemon:
             position=lane.position.next if lane.position is not None else None,
             lag_seconds=0.0 if at is None else (now_us() - at) / 1e6,
             last_message_age_seconds=feed.message_age() if feed is not None else None,
+            silent_streams=len(feed.silent()) if feed is not None else 0,
             queued_bytes=lane.state.queued_bytes if lane.state is not None else 0,
             spool_bytes=lane.reader.size(),
             endpoint=feed.endpoint if feed is not None else "",

@@ -24,6 +24,7 @@ from recorder.capture.silence import Silence
 from recorder.capture.spool import Spool
 from recorder.capture.subscriptions import Subscriptions
 from recorder.capture.transport import Options, Transport
+from recorder.capture.unheard import Unheard
 from recorder.config import Source
 from recorder.errors import ConnectionLost
 from recorder.observe.health import Beats
@@ -116,6 +117,7 @@ class Feed(threading.Thread):
             intake=self._intake,
             subscriptions=self._subscriptions,
             silence=Silence(),
+            unheard=Unheard(source.name, parts.streams, venue.channel),
             chains=Chains(venue, line.subscriptions, parts.continuity),
             streams=parts.streams,
             metrics=parts.metrics,
@@ -156,6 +158,11 @@ class Feed(threading.Thread):
             self._tools.chains.cover(self._served)
             for gone in self._subscriptions.change(self._served):
                 self._intake.note(Ended(gone.channel, gone.symbol))
+                self._tools.unheard.forget(gone)
+
+    def silent(self) -> list[Subscription]:
+        """Streams that were accepted and never brought anything."""
+        return self._tools.unheard.silent
 
     def stop(self) -> None:
         """Take leave of the venue and end; within a second, even in the middle of connecting."""

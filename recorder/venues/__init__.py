@@ -38,6 +38,7 @@ class Channel:
     continuity: Continuity
     path: str  # which connection serves it
     note: str = ""
+    within: float | None = 90.0  # seconds in which a stream that works brings something; None: only on events
 
 
 @dataclass(frozen=True, slots=True, order=True)

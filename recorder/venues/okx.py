@@ -45,13 +45,13 @@ _CHANNELS = (
     Channel("mark-price-candle*", "candles", _BARRED, "business", "without volumes"),
     Channel("index-candle*", "candles", _BARRED, "business", "without volumes"),
     Channel("mark-price", "reference_prices", _NONE, "public"),
-    Channel("index-tickers", "reference_prices", _NONE, "public", "of an index, such as BTC-USDT"),
-    Channel("estimated-price", "reference_prices", _NONE, "public", "in the hour before delivery or settlement"),
-    Channel("price-limit", "reference_prices", _NONE, "public", "two rows; no price: the limit is off"),
-    Channel("funding-rate", "funding_rates", _NONE, "public"),
+    Channel("index-tickers", "reference_prices", _NONE, "public", "of an index, such as BTC-USDT", 150.0),
+    Channel("estimated-price", "reference_prices", _NONE, "public", "in the hour before delivery or settlement", None),
+    Channel("price-limit", "reference_prices", _NONE, "public", "two rows; no price: the limit is off", None),
+    Channel("funding-rate", "funding_rates", _NONE, "public", "every 30 to 90 s", 200.0),
     Channel("open-interest", "open_interest", _NONE, "public"),
-    Channel("liquidation-orders", "liquidations", _NONE, "public", "of a whole type; not complete, not in order"),
-    *(Channel(each, "messages", _NONE, path) for path, names in _UNTABLED.items() for each in names.split()),
+    Channel("liquidation-orders", "liquidations", _NONE, "public", "of a whole type; not complete, not in order", None),
+    *(Channel(each, "messages", _NONE, path, "", None) for path, names in _UNTABLED.items() for each in names.split()),
 )
 _LONG = "6H 12H 1D 2D 3D 5D 1W 1M 3M "  # without "utc" they open at midnight of UTC+8
 _BARS = f"1s 1m 3m 5m 15m 30m 1H 2H 4H {_LONG}{_LONG.replace(' ', 'utc ')}".split()
