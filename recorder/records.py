@@ -243,13 +243,18 @@ Reply = Ack | Refusal | Notice | Pong
 # --- the object that travels -------------------------------------------------------------------------------------
 
 
+SNAPSHOT = -1  # previous id of a whole book that came over the stream
+ANSWER = -2  # of one that was asked for over REST: it stands beside the chain
+
+
 @dataclass(slots=True)
 class Rows:
     """Finished COPY lines of one table, and per line what continuity, isolation and gaps need to know.
 
     What `seq_from` and `seq_to` mean depends on the channel's `Continuity` (recorder.venues):
-    numbered: first and last id of the record; chained: previous and own id; bars: length of the bar in
-    microseconds (0 unknown) and 1 when closed, else 0. `None` where the venue sent nothing of the kind.
+    numbered: first and last id of the record; chained: previous and own id, with SNAPSHOT or ANSWER for the previous
+    one of a whole book; bars: length of the bar in microseconds (0 unknown) and 1 when closed, else 0. `None` where
+    the venue sent nothing of the kind.
     """
 
     data: bytes

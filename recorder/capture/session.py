@@ -16,6 +16,7 @@ from recorder.capture.backoff import SLOW_DOWN, Allowance
 from recorder.capture.frames import Run
 from recorder.capture.heartbeat import Pulse
 from recorder.capture.intake import Clock, Intake
+from recorder.capture.mend import Mender
 from recorder.capture.silence import Silence
 from recorder.capture.subscriptions import Rejection, Subscriptions
 from recorder.capture.unheard import Unheard, names
@@ -27,6 +28,7 @@ from recorder.records import (
     Acknowledged,
     Decoded,
     Heard,
+    Kind,
     Notice,
     Pong,
     Reaction,
@@ -93,6 +95,10 @@ class Chains:
         part = Decoded(decoded.feed, decoded.run, decoded.first, decoded.next, decoded.received_at, tables)
         return self._continuity.observe(part).broken
 
+    def suspect(self, number: int) -> bool:
+        """Whether a book is broken still."""
+        return self._continuity.suspect(number)
+
 
 @dataclass(frozen=True, slots=True)
 class Tools:
@@ -105,6 +111,7 @@ class Tools:
     silence: Silence
     unheard: Unheard
     chains: Chains
+    mender: Mender
     streams: Streams
     metrics: Metrics
     clock: Clock
@@ -175,13 +182,18 @@ class Session:
         broken = tools.chains.broken(decoded)
         if broken:
             streams = [tools.streams[number] for number in broken]
-            self._subscriptions.broke(Subscription(s.channel, s.symbol) for s in streams)
+            books = [Subscription(s.channel, s.symbol) for s in streams]
+            self._subscriptions.broke(tools.mender.broke(books, tools.clock.monotonic()))
 
     def _look(self, now: float) -> None:
         """What time alone brings about."""
         self._intake.alive()
         self._reject(self._subscriptions.look(now))
         self._name_silent(now)
+        answers, hopeless = self._tools.mender.look(now)
+        if answers:
+            self._take([(Kind.REST, answers)])
+        self._subscriptions.broke(hopeless)
         recovered = self._subscriptions.recover(now)
         if recovered:
             self._tools.metrics.book_resyncs(self._tools.source).inc(recovered)

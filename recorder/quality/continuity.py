@@ -8,7 +8,7 @@ How each kind of channel proves that nothing is missing (`recorder.venues.Contin
 numbered  ids run on; a jump is a range of missing ids, reported after GRACE unless late records fill it; an id the
           stream already holds is a duplicate (a venue may push the last trade again on every subscription).
 chained   every record names the one before; anything else breaks the chain: one hole of unknown size, and the
-          records are suspect until the next snapshot.
+          records are suspect until the next snapshot, of the stream or over REST.
 bars      a break matters only when a bar was skipped, or the bar it interrupted was never seen closed.
 none      a break of the connection is a hole from the last record before to the first after.
 
@@ -21,12 +21,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from recorder.quality.chained import Chained
 from recorder.quality.trackers import (
     GRACE,
     NEVER,
     UNSET,
     Bars,
-    Chained,
     Checkpoint,
     Hole,
     Missing,
@@ -65,7 +65,7 @@ class Verdict:
     suspect: dict[str, list[int]] = field(default_factory=dict)  # table -> lines of broken chains
     holes: list[Hole] = field(default_factory=list)
     refits: list[Refit] = field(default_factory=list)
-    broken: list[int] = field(default_factory=list)  # streams whose chain broke in this burst
+    broken: list[int] = field(default_factory=list)  # streams that need a (newer) snapshot since this burst
 
 
 @dataclass(slots=True)
@@ -210,6 +210,11 @@ class Continuity:
         breaks.causes[cause] = breaks.token
         breaks.accepted.clear()
         return breaks
+
+    def suspect(self, number: int) -> bool:
+        """Whether the chain of a stream is broken."""
+        tracker = self._trackers.get(number)
+        return isinstance(tracker, Chained) and tracker.flag
 
     # --- state -----------------------------------------------------------------------------------------------------
 
