@@ -263,6 +263,7 @@ class Rows:
     seq_to: list[int | None]
     times: list[int]
     frames: list[int]
+    checks: list[int] | None = None  # checksums of the book after each line, 0 for none; None where the venue sent none
 
     @property
     def count(self) -> int:
@@ -330,5 +331,8 @@ def join_rows(parts: Iterable[Rows]) -> Rows:
         merged.seq_to += part.seq_to
         merged.times += part.times
         merged.frames += part.frames
+        if part.checks is not None or merged.checks is not None:
+            before = merged.checks if merged.checks is not None else [0] * (merged.count - part.count)
+            merged.checks = before + (part.checks if part.checks is not None else [0] * part.count)
     merged.data = b"".join(data)
     return merged

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import msgspec
 
-from recorder.quality.trackers import UNSET, Found, Tracker, TrackerState
+from recorder.quality.trackers import NEVER, UNSET, Found, Hole, Tracker, TrackerState
 from recorder.records import ANSWER, SNAPSHOT, Stream
 
 
@@ -34,7 +34,7 @@ class Chained(Tracker):
         if first == ANSWER:
             return self._answered(last)
         if first is None or last is None:
-            self._unchained(time, cause, received_at, found)
+            self._unchained(first == SNAPSHOT, time, cause, received_at, found)
         elif first == SNAPSHOT:
             self._snapshot(last, time, cause, received_at, found)
         elif last == self._known() and first != last:
@@ -85,11 +85,14 @@ class Chained(Tracker):
             self.since, self.ahead = last, None
         self._set(last)
 
-    def _unchained(self, time: int, cause: str, received_at: int, found: Found) -> None:
-        """Recordings of 2021 and 2022 carry no ids: then nothing can be proven."""
+    def _unchained(self, whole: bool, time: int, cause: str, received_at: int, found: Found) -> None:
+        """Recordings of 2021 and 2022 carry no ids: then nothing can be proven by them."""
         if cause and not self.fresh:
             found.holes.append(self._unknown(cause, time, received_at))
-        self._mend(None)
+        if whole or not self.flag:
+            self._mend(None)
+        else:
+            self._set(None)
 
     def _snapshot(self, last: int, time: int, cause: str, received_at: int, found: Found) -> None:
         """A snapshot mends the chain; unless nothing changed since the last record, what lies between is missing."""
@@ -103,6 +106,23 @@ class Chained(Tracker):
         self._hole(last, time, cause, received_at, found)
         self.flag, self.since, self.ahead = True, first, None
         self._set(last)
+
+    @property
+    def stands(self) -> tuple[int, int | None]:
+        """Time and id of the last record."""
+        return self.time, self._known()
+
+    def refuted(self, before: tuple[int, int | None], received_at: int) -> Found:
+        """The venue's checksum is not that of the book with the last record in it, whatever the ids say: something is
+        missing since the record `before`."""
+        time, known = before
+        found = Found(suspect=True, broken=True)
+        if time != NEVER:
+            found.holes.append(Hole(self.number, "sequence", time, self.time, known, self._known(), None, received_at))
+        last = self._known()
+        self.flag, self.since, self.ahead = True, last, None
+        self._set(last)
+        return found
 
     # --- snapshots over REST -----------------------------------------------------------------------------------------
 

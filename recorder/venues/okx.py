@@ -153,7 +153,7 @@ class Envelope(msgspec.Struct):
     error: str | int | None = None  # {"error":"60012"}, { "error" : 30040 }
 
 
-_Book = spelled(shapes.Book, "asks bids time=ts prev_seq=prevSeqId seq=seqId", also="instId checksum")
+_Book = spelled(shapes.Book, "asks bids time=ts checksum prev_seq=prevSeqId seq=seqId", also="instId")
 _Order = spelled(shapes.Liquidation, "side position_side=posSide price=bkPx size=sz time=ts")
 
 

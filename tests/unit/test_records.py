@@ -195,6 +195,15 @@ def test_joined_rows_are_their_parts_in_order() -> None:
     assert (one, two) == (rows(b"a", b"b"), rows(b"c", stream=1, first=5))
 
 
+def test_joined_rows_keep_their_checksums() -> None:
+    """A part without any has none, wherever it stands; without any at all there is no column of them."""
+    one, two, three = rows(b"a", b"b"), rows(b"c"), rows(b"d", b"e")
+    assert join_rows([one, two]).checks is None
+    two.checks = [7]
+    assert join_rows([one, two, three]).checks == [0, 0, 7, 0, 0]
+    assert join_rows([two, one]).checks == [7, 0, 0]
+
+
 def test_nothing_joined_is_nothing() -> None:
     """No parts make no rows."""
     assert join_rows([]).count == 0
