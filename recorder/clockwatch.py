@@ -22,14 +22,18 @@ class Unread(RecorderError):
 class ClockWatch:
     """`offsets`: source -> seconds that our clock is ahead of the venue's, less half the round trip."""
 
-    def __init__(self, sources: Iterable[Source], connect: Callable[[Source], Rest] | None = None) -> None:
-        make = connect or (lambda source: Rest(source.rest, source.proxy and str.__str__(source.proxy)))
+    def __init__(self, sources: Iterable[Source], ask: Callable[[Source], Rest]) -> None:
         self.offsets: dict[tuple[str, ...], float] = {}
         self._asked: list[tuple[str, Timekeeper, Rest]] = [
-            (source.name, keeper, make(source))
+            (source.name, keeper, ask(source))
             for source in sources
             if (keeper := venues()[source.venue].time) is not None and source.rest
         ]
+
+    def close(self) -> None:
+        """Close the connections."""
+        for _, _, rest in self._asked:
+            rest.close()
 
     def turn(self) -> None:
         """Ask everyone once. Raises `Unread` when all were asked, if one of them did not say."""

@@ -17,9 +17,12 @@ import schedule
 from loguru import logger
 
 from recorder import __version__
+from recorder.capture.backoff import Window
 from recorder.capture.datadir import DataDir
+from recorder.capture.rest import Rest
+from recorder.capture.unheard import names
 from recorder.clockwatch import EVERY_SECONDS, ClockWatch
-from recorder.config import Config
+from recorder.config import Config, Source
 from recorder.errors import ConfigError, Exit, RecorderError, SinkUnavailable
 from recorder.following import Following, remembered
 from recorder.observe.health import Beats, Watchdog, notify
@@ -37,6 +40,8 @@ STOP_SECONDS = 7.0  # the promise is 10 s from SIGTERM to exit, a local database
 LOOK_SECONDS = 0.2
 STUCK_SECONDS = 30.0  # a thread that has not turned its loop for so long is stuck
 RETAIN_SECONDS = 600
+PACE = Window(10, 2.0)  # the chores' requests in seconds, to all venues; half of what the strictest one allows
+CHORE_SECONDS = 0.5  # that the end waits for a chore in the middle of a request
 FOLLOW_TURN_SECONDS = 1  # a look at whose turn it is
 
 
@@ -62,8 +67,8 @@ class Daemon:
         self.metrics = self.pipeline.metrics
         self.http = HttpServer(config.recorder.listen, Pages(self.metrics, self, self.beats), self.beats)
         sources = [source for source in config.sources if not only or source.name in only]
-        self.following = Following(sources, config.home, self.pipeline.serve, self._database)
-        self.clocks = ClockWatch(sources)
+        self.following = Following(sources, config.home, self.pipeline.serve, self._database, self._rest)
+        self.clocks = ClockWatch(sources, self._rest)
         self.metrics.watch("recorder_clock_offset_seconds", lambda: dict(self.clocks.offsets))
         self.chores = Chores(self.beats, self.metrics)
         self.chores.add("retention", RETAIN_SECONDS, self._retain)
@@ -82,6 +87,10 @@ class Daemon:
         self.stopping = True
         self.chores.stop()
         self.pipeline.stop(within)
+        if self.chores.is_alive():
+            self.chores.join(CHORE_SECONDS)
+        self.following.close()
+        self.clocks.close()
         self.sink.close()
         self.ground.stop()
         self.http.stop()
@@ -99,6 +108,10 @@ class Daemon:
         if any(self.config.retention.values()) and not self.pipeline.writer.database:
             with self._database() as conn:
                 retain(conn, self.config.retention)
+
+    def _rest(self, source: Source) -> Rest:
+        """A client of a venue for the chores: it gives up when we stop."""
+        return Rest(source.rest, source.proxy, pace=PACE, interrupted=lambda: self.stopping)
 
     def _database(self) -> psycopg.Connection[tuple[object, ...]]:
         """A connection for a chore. Where the writer has none, a chore need not try."""
@@ -129,6 +142,11 @@ class Daemon:
             spool_bytes=pipeline.spool_bytes(),
             spool_max_bytes=self.config.spool.max_size,
             feeds=tuple(self._feed(lane) for lane in pipeline.lanes),
+            problems=tuple(
+                f"feed {feed.feed}: accepted, but nothing ever came: {names(silent)}"
+                for feed in pipeline.feeds
+                if (silent := feed.silent())
+            ),
             notes=self.config.notes,
         )
 
@@ -148,6 +166,7 @@ class Daemon:
             position=lane.position.next if lane.position is not None else None,
             lag_seconds=0.0 if at is None else (now_us() - at) / 1e6,
             last_message_age_seconds=feed.message_age() if feed is not None else None,
+            silent_streams=len(feed.silent()) if feed is not None else 0,
             queued_bytes=lane.state.queued_bytes if lane.state is not None else 0,
             spool_bytes=lane.reader.size(),
             endpoint=feed.endpoint if feed is not None else "",

@@ -18,7 +18,6 @@ from pathlib import Path
 import psycopg
 from loguru import logger
 
-from recorder.capture.backoff import Window
 from recorder.capture.rest import Rest
 from recorder.config import Source
 from recorder.errors import ConnectionLost, PoisonMessage, RecorderError
@@ -30,7 +29,6 @@ from recorder.venues import venues
 FOLLOW_SECONDS = 30.0  # a new listing is recorded within a minute
 LOOK_SECONDS = 600.0  # where no pattern waits for it: for the table alone
 AGAIN_SECONDS = 10.0  # after a failure
-PACE = Window(10, 2.0)  # requests in seconds, of all sources; half of what the strictest venue allows
 
 
 class Unlisted(RecorderError):
@@ -56,7 +54,8 @@ class Followed:
 
 
 class Following:
-    """`serve` records what a source asks for now; `connect` opens the database, or raises while there is none."""
+    """`serve` records what a source asks for now; `connect` opens the database, or raises while there is none; `ask`
+    makes the client of a source's venue."""
 
     def __init__(
         self,
@@ -64,18 +63,22 @@ class Following:
         home: Path,
         serve: Callable[[Source], None],
         connect: Callable[[], psycopg.Connection[tuple[object, ...]]],
-        ask: Callable[[Source], Rest] | None = None,
+        ask: Callable[[Source], Rest],
     ) -> None:
         self._home = home
         self._serve = serve
         self._connect = connect
         self._register = Register()
-        ask = ask or (lambda source: Rest(source.rest, source.proxy and str.__str__(source.proxy), pace=PACE))
         self._followed = [
             Followed(source, listing, ask(source))
             for source in sources
             if (listing := venues()[source.venue].listing) is not None and source.rest
         ]
+
+    def close(self) -> None:
+        """Close the connections."""
+        for each in self._followed:
+            each.rest.close()
 
     def turn(self, now: float | None = None) -> None:
         """Ask whose time has come (`now`: monotonic). Raises `Unlisted` when all is done, if one could not be had."""

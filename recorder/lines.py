@@ -32,7 +32,7 @@ from recorder.guards import (
     whole,
     zipped,
 )
-from recorder.records import NULL, Rows, Stream, Streams, stamp, text
+from recorder.records import ANSWER, NULL, SNAPSHOT, Rows, Stream, Streams, stamp, text
 
 # Interval names of the `candles` table, and their length in µs where every bar is equally long.
 BARS = {
@@ -177,9 +177,13 @@ class Lines:
         whens = self._when(at)
         make = _checked_sides if self.checked else _sides
         literals = [make(kind, bids, asks) for kind, (bids, asks) in zip(kinds, sides, strict=True)]
+        links = prevs
+        if None in prevs:
+            whole = ANSWER if self._origin == "rest" else SNAPSHOT
+            links = [whole if p is None and k == "snapshot" else p for p, k in zip(prevs, kinds, strict=True)]
         proofs = ["unverifiable" if None in pair else "verified" for pair in zip(seqs, prevs, strict=True)]
         numbers = [[NULL if each is None else str(each) for each in column] for column in (seqs, prevs)]
-        return self._rows(at, whens, (kinds, *numbers, literals, proofs), f"\t{self._origin}", prevs, seqs)
+        return self._rows(at, whens, (kinds, *numbers, literals, proofs), f"\t{self._origin}", links, seqs)
 
     def whole_books(self, at: At, sides: Sequence[tuple[Columns, Columns]]) -> Rows:
         """Books that are always whole and have no numbers. `sides`: bids and asks, column by column (prices, sizes),

@@ -351,6 +351,7 @@ class Pipeline:
         watch("recorder_connected", lambda: {(f.source.name, f.feed): float(f.connected) for f in self.feeds})
         watch("recorder_parked", lambda: {(f.source.name, f.feed): float(f.parked) for f in self.feeds})
         watch("recorder_last_message_age_seconds", self._message_ages)
+        watch("recorder_silent_streams", self._silent_streams)
         watch("recorder_rtt_seconds", lambda: {(f.source.name, f.rtt[0]): f.rtt[1] for f in self.feeds if f.rtt})
 
     def _spool_by_source(self) -> Reading:
@@ -376,3 +377,15 @@ class Pipeline:
                 labels = (feed.source.name, channel)
                 ages[labels] = min(now - at, ages.get(labels, float("inf")))
         return ages
+
+    def _silent_streams(self) -> Reading:
+        """Of every channel that is asked for; a stream counts once, whichever feeds ask for it."""
+        counts: dict[tuple[str, ...], float] = {
+            (each.name, channel): 0.0
+            for each in self.config.sources
+            for sub in each.subscribe
+            for channel in sub.channels
+        }
+        for source, channel, _ in {(f.source.name, s.channel, s.symbol) for f in self.feeds for s in f.silent()}:
+            counts[source, channel] = counts.get((source, channel), 0.0) + 1
+        return counts

@@ -16,7 +16,21 @@ from datetime import UTC, datetime, timedelta
 from enum import Enum, IntEnum
 from functools import lru_cache
 
-import msgspec
+# Control records are imported from here, too: they travel in `Decoded`.
+from recorder.control import Acknowledged as Acknowledged
+from recorder.control import Alive as Alive
+from recorder.control import Closed as Closed
+from recorder.control import Control as Control
+from recorder.control import Ended as Ended
+from recorder.control import Failed as Failed
+from recorder.control import Heard as Heard
+from recorder.control import Opened as Opened
+from recorder.control import Rejected as Rejected
+from recorder.control import Shed as Shed
+from recorder.control import Silent as Silent
+from recorder.control import Subscribed as Subscribed
+from recorder.control import decode_control as decode_control
+from recorder.control import encode_control as encode_control
 
 NULL = r"\N"
 
@@ -121,91 +135,6 @@ class Streams:
 
     def __len__(self) -> int:
         return len(self._streams)
-
-
-# --- control records: what the feed itself has to say, spooled between the frames ----------------------------------
-
-
-class Opened(msgspec.Struct, frozen=True, tag="opened"):
-    """A connection stands: everything after it came through `endpoint`."""
-
-    endpoint: str
-
-
-class Closed(msgspec.Struct, frozen=True, tag="closed"):
-    """A connection ended; `reason` as in `recorder_reconnects_total`, or `shutdown`. `code` is the close code."""
-
-    reason: str
-    code: str | None = None
-    message: str = ""
-    endpoint: str = ""
-    opened_at: int = 0
-    frames: int = 0
-    rtt_ms: float | None = None
-
-
-class Failed(msgspec.Struct, frozen=True, tag="failed"):
-    """A connection could not be made."""
-
-    reason: str
-    endpoint: str
-    message: str = ""
-    code: str | None = None
-
-
-class Subscribed(msgspec.Struct, frozen=True, tag="subscribed"):
-    """These (channel, symbol) pairs were asked for."""
-
-    streams: tuple[tuple[str, str], ...]
-
-
-class Acknowledged(msgspec.Struct, frozen=True, tag="acknowledged"):
-    """The venue accepted a subscription."""
-
-    channel: str
-    symbol: str
-
-
-class Rejected(msgspec.Struct, frozen=True, tag="rejected"):
-    """The venue refused a subscription."""
-
-    channel: str
-    symbol: str
-    code: str = ""
-    message: str = ""
-
-
-class Ended(msgspec.Struct, frozen=True, tag="ended"):
-    """A subscription was given up by us."""
-
-    channel: str
-    symbol: str
-
-
-class Shed(msgspec.Struct, frozen=True, tag="shed"):
-    """So many frames before this one came while the spool had no room, and are gone."""
-
-    frames: int
-
-
-class Alive(msgspec.Struct, frozen=True, tag="alive"):
-    """The feed's thread was running at this time; bounds what a crash can have cost."""
-
-
-Control = Opened | Closed | Failed | Subscribed | Acknowledged | Rejected | Ended | Shed | Alive
-
-_control_encoder = msgspec.json.Encoder()
-_control_decoder: msgspec.json.Decoder[Control] = msgspec.json.Decoder(Control)
-
-
-def encode_control(record: Control) -> bytes:
-    """A control record as it stands in the spool."""
-    return _control_encoder.encode(record)
-
-
-def decode_control(raw: bytes) -> Control:
-    """The control record of a spooled frame; raises `msgspec.MsgspecError` on bytes that are none."""
-    return _control_decoder.decode(raw)
 
 
 # --- what the spool holds ------------------------------------------------------------------------------------------
@@ -314,13 +243,18 @@ Reply = Ack | Refusal | Notice | Pong
 # --- the object that travels -------------------------------------------------------------------------------------
 
 
+SNAPSHOT = -1  # previous id of a whole book that came over the stream
+ANSWER = -2  # of one that was asked for over REST: it stands beside the chain
+
+
 @dataclass(slots=True)
 class Rows:
     """Finished COPY lines of one table, and per line what continuity, isolation and gaps need to know.
 
     What `seq_from` and `seq_to` mean depends on the channel's `Continuity` (recorder.venues):
-    numbered: first and last id of the record; chained: previous and own id; bars: length of the bar in
-    microseconds (0 unknown) and 1 when closed, else 0. `None` where the venue sent nothing of the kind.
+    numbered: first and last id of the record; chained: previous and own id, with SNAPSHOT or ANSWER for the previous
+    one of a whole book; bars: length of the bar in microseconds (0 unknown) and 1 when closed, else 0. `None` where
+    the venue sent nothing of the kind.
     """
 
     data: bytes
@@ -329,6 +263,7 @@ class Rows:
     seq_to: list[int | None]
     times: list[int]
     frames: list[int]
+    checks: list[int] | None = None  # checksums of the book after each line, 0 for none; None where the venue sent none
 
     @property
     def count(self) -> int:
@@ -396,5 +331,8 @@ def join_rows(parts: Iterable[Rows]) -> Rows:
         merged.seq_to += part.seq_to
         merged.times += part.times
         merged.frames += part.frames
+        if part.checks is not None or merged.checks is not None:
+            before = merged.checks if merged.checks is not None else [0] * (merged.count - part.count)
+            merged.checks = before + (part.checks if part.checks is not None else [0] * part.count)
     merged.data = b"".join(data)
     return merged

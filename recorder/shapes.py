@@ -50,10 +50,12 @@ class Ticker(Shape, gc=False):
 
 
 class Book(Shape, gc=False):
-    """A row of `books`, or of `quotes`. Sides are JSON as sent: rows of price, size, and whatever follows."""
+    """A row of `books`, or of `quotes`. Sides are JSON as sent: rows of price, size, and whatever follows. `checksum`:
+    of the book with this record in it; 0 is none."""
 
     asks: msgspec.Raw = msgspec.Raw()
     bids: msgspec.Raw = msgspec.Raw()
+    checksum: Int | None = None
     prev_seq: Int | None = None
     seq: Int | None = None
 
@@ -131,7 +133,11 @@ def books(lines: Lines, at: At, found: Sequence[Book], kinds: Sequence[str]) -> 
     sides = [(bytes(b.bids), bytes(b.asks)) for b in found]
     if any(not (bids and asks) for bids, asks in sides):
         raise Bad("missing_field")
-    return lines.books(at, kinds, sides, [b.seq for b in found], [b.prev_seq for b in found])
+    rows = lines.books(at, kinds, sides, [b.seq for b in found], [b.prev_seq for b in found])
+    checks = [b.checksum for b in found]
+    if any(checks):  # most venues send none
+        rows.checks = [check or 0 for check in checks]
+    return rows
 
 
 def _funding(lines: Lines, at: At, found: Sequence[Funding]) -> Rows:

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from zlib import crc32
 
 from recorder.config import Source
-from recorder.listing import Listing, is_pattern
+from recorder.listing import Ask, Listing, is_pattern
 from recorder.venues import Channel, Code, Limits, Line, Request, Subscription, Timekeeper
 
 
@@ -44,6 +44,12 @@ def find(name: str, channels: Iterable[Channel]) -> Channel | None:
         if channel.name == family == name or (channel.name != family and name.startswith(family) and name > family):
             return None if "*" in name else channel
     return None
+
+
+def members(channel: Channel, names: Iterable[str]) -> list[str]:
+    """Those of `names` that a channel stands for; of one that is no family, its own name."""
+    family = channel.name.removesuffix("*")
+    return [each for each in names if each.startswith(family)] if family != channel.name else [family]
 
 
 # --- checking -------------------------------------------------------------------------------------------------------
@@ -249,6 +255,10 @@ class BaseVenue(ABC):
             if not limits.max_connections or sum(map(len, groups.values())) <= limits.max_connections:
                 break
         return [Line(f"{p}/{n}", self.paths[p], tuple(g)) for p, each in groups.items() for n, g in enumerate(each)]
+
+    def book_request(self, subscription: Subscription) -> Ask | None:
+        """No book over REST."""
+        return None
 
     def close_reason(self, code: int, text: str) -> str:
         """The label of `recorder_reconnects_total`, as the table of codes has it."""

@@ -10,6 +10,7 @@ import math
 import random
 import threading
 from collections.abc import Callable
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -19,23 +20,27 @@ from recorder.capture.backoff import Allowance, Backoff, Doors
 from recorder.capture.feedstate import FeedState
 from recorder.capture.heartbeat import Heartbeats
 from recorder.capture.intake import Clock, Intake, Outlet
+from recorder.capture.mend import Asking, Mender, Surroundings
+from recorder.capture.rest import Rest
 from recorder.capture.session import Chains, Link, Session, Tools
 from recorder.capture.silence import Silence
 from recorder.capture.spool import Spool
 from recorder.capture.subscriptions import Subscriptions
 from recorder.capture.transport import Options, Transport
+from recorder.capture.unheard import Unheard
 from recorder.config import Source
 from recorder.errors import ConnectionLost
 from recorder.observe.health import Beats
 from recorder.observe.metrics import Metrics
 from recorder.quality.continuity import Continuity
-from recorder.records import Alive, Closed, Ended, Failed, Opened, Reaction, Streams
+from recorder.records import Alive, Closed, Ended, Failed, Opened, Reaction, Stream, Streams
 from recorder.redact import redact
 from recorder.subscriptions import limits_of
 from recorder.venues import Decoder, Line, Subscription, Venue
 
 DOORS = Doors()  # venues count connections per address, so it is one for the process
 LONGEST_WAIT = 1.0  # between two beats while there is nothing to do
+REST_THREADS = 4  # of one feed, made when a book must be asked for
 
 OVERLAP = 1.0  # seconds that two connections of a line bring the same before the first one is left
 QUIET = 5.0  # after so long, agreement alone proves a connection on which nothing is traded
@@ -51,6 +56,11 @@ class Relief(Protocol):
 
     def relieved(self, feed: Feed) -> None:
         """This feed has left the line to the other one, and its thread ends."""
+
+
+def ask_over_rest(source: Source, interrupted: Callable[[], bool]) -> Asking:
+    """The source's REST interface."""
+    return Rest(source.rest, source.proxy, interrupted=interrupted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +79,8 @@ class FeedParts:
     clock: Clock = field(default_factory=Clock)
     rng: random.Random = field(default_factory=random.Random)
     connect: Connect = Transport.connect
+    rest: Callable[[Source, Callable[[], bool]], Asking] = ask_over_rest
+    threads: Callable[[], Executor] = lambda: ThreadPoolExecutor(REST_THREADS, "rest")
     stop: threading.Event = field(default_factory=threading.Event)
     relief: Relief | None = None
 
@@ -110,19 +122,34 @@ class Feed(threading.Thread):
         self.last_data = self._intake.last_data
         self._subscriptions = Subscriptions(line.subscriptions, venue)
         self._wanted = self._served = line.subscriptions
+        chains = Chains(venue, line.subscriptions, parts.continuity)
         self._tools = Tools(
             venue=venue,
             source=source.name,
             intake=self._intake,
             subscriptions=self._subscriptions,
             silence=Silence(),
-            chains=Chains(venue, line.subscriptions, parts.continuity),
+            unheard=Unheard(source.name, parts.streams, venue.channel),
+            chains=chains,
+            mender=Mender(venue, self._surroundings(chains)),
             streams=parts.streams,
             metrics=parts.metrics,
             clock=parts.clock,
         )
         self._log = logger.bind(feed=feed)
         parts.beats.register(self.name)
+
+    def _surroundings(self, chains: Chains) -> Surroundings:
+        """What mending books takes of this feed."""
+        parts, source, rate = self._parts, self.source, self._limits.book_requests_per_second
+        return Surroundings(
+            source=source.name,
+            rest=lambda: parts.rest(source, parts.stop.is_set),
+            threads=parts.threads,
+            suspect=lambda s: chains.suspect(parts.streams.number(Stream(source.name, s.channel, s.symbol))),
+            turn=lambda now: parts.doors.reserve(f"books of {self.venue.name}", rate, now),
+            begun=parts.metrics.book_resyncs(source.name).inc,
+        )
 
     # --- the thread ------------------------------------------------------------------------------------------------
 
@@ -138,6 +165,8 @@ class Feed(threading.Thread):
             self.fault = fault
             self._on_fault(fault)
         finally:
+            self._stop_event.set()
+            self._tools.mender.close()
             self._parts.beats.forget(self.name)
 
     def message_age(self) -> float | None:
@@ -156,6 +185,11 @@ class Feed(threading.Thread):
             self._tools.chains.cover(self._served)
             for gone in self._subscriptions.change(self._served):
                 self._intake.note(Ended(gone.channel, gone.symbol))
+                self._tools.unheard.forget(gone)
+
+    def silent(self) -> list[Subscription]:
+        """Streams that were accepted and never brought anything."""
+        return self._tools.unheard.silent
 
     def stop(self) -> None:
         """Take leave of the venue and end; within a second, even in the middle of connecting."""

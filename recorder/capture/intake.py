@@ -105,7 +105,7 @@ class Intake:
             self.last_data[channel] = now
         for channel, count in decoded.drift.items():
             self._metrics.schema_drift(self._source, channel).inc(count)
-        for rows in decoded.tables.values():
+        for rows in decoded.tables.values() if decoded.messages else ():  # an answer over REST is no delay of a stream
             self._delay(rows, decoded.received_at)
 
     def _delay(self, rows: Rows, received_at: int) -> None:

@@ -16,8 +16,10 @@ from recorder.capture.backoff import SLOW_DOWN, Allowance
 from recorder.capture.frames import Run
 from recorder.capture.heartbeat import Pulse
 from recorder.capture.intake import Clock, Intake
+from recorder.capture.mend import Mender
 from recorder.capture.silence import Silence
 from recorder.capture.subscriptions import Rejection, Subscriptions
+from recorder.capture.unheard import Unheard, names
 from recorder.errors import ConnectionLost
 from recorder.observe.metrics import Metrics
 from recorder.quality.continuity import Continuity
@@ -25,12 +27,15 @@ from recorder.records import (
     Ack,
     Acknowledged,
     Decoded,
+    Heard,
+    Kind,
     Notice,
     Pong,
     Reaction,
     Refusal,
     Rejected,
     Reply,
+    Silent,
     Streams,
     Subscribed,
 )
@@ -90,6 +95,10 @@ class Chains:
         part = Decoded(decoded.feed, decoded.run, decoded.first, decoded.next, decoded.received_at, tables)
         return self._continuity.observe(part).broken
 
+    def suspect(self, number: int) -> bool:
+        """Whether a book is broken still."""
+        return self._continuity.suspect(number)
+
 
 @dataclass(frozen=True, slots=True)
 class Tools:
@@ -100,7 +109,9 @@ class Tools:
     intake: Intake
     subscriptions: Subscriptions
     silence: Silence
+    unheard: Unheard
     chains: Chains
+    mender: Mender
     streams: Streams
     metrics: Metrics
     clock: Clock
@@ -125,6 +136,7 @@ class Session:
         self.brought_data = False
         self.ending: ConnectionLost | None = None  # announced by the venue, so that another can take over before
         tools.subscriptions.begin()
+        tools.unheard.begin()
         tools.silence.opened(tools.clock.monotonic())
 
     # --- one turn --------------------------------------------------------------------------------------------------
@@ -165,20 +177,45 @@ class Session:
         if decoded.messages:
             self.brought_data = True
             tools.silence.data(tools.clock.monotonic())
+            if tools.unheard.waits:
+                self._heard(tools.unheard.data(decoded))
         broken = tools.chains.broken(decoded)
         if broken:
             streams = [tools.streams[number] for number in broken]
-            self._subscriptions.broke(Subscription(s.channel, s.symbol) for s in streams)
+            books = [Subscription(s.channel, s.symbol) for s in streams]
+            self._subscriptions.broke(tools.mender.broke(books, tools.clock.monotonic()))
 
     def _look(self, now: float) -> None:
         """What time alone brings about."""
         self._intake.alive()
         self._reject(self._subscriptions.look(now))
+        self._name_silent(now)
+        answers, hopeless = self._tools.mender.look(now)
+        if answers:
+            self._take([(Kind.REST, answers)])
+        self._subscriptions.broke(hopeless)
         recovered = self._subscriptions.recover(now)
         if recovered:
             self._tools.metrics.book_resyncs(self._tools.source).inc(recovered)
-        if self._tools.silence.overdue(now):
+        if self._tools.silence.overdue(now, self._tools.unheard.expecting):
             raise ConnectionLost("silence", "the connection stands, but brings no data")
+
+    def _name_silent(self, now: float) -> None:
+        """Streams that were accepted and bring nothing: asked for once more, then on record as silent."""
+        again, silent, news = self._tools.unheard.look(now)
+        self._subscriptions.again(again)
+        for each in silent:
+            self._intake.note(Silent(each.channel, each.symbol))
+        if news:
+            log = logger.bind(event="stream.silent", source=self._tools.source)
+            log.warning("{}: accepted, but nothing ever came: {}", self._tools.source, names(news))
+
+    def _heard(self, streams: list[Subscription]) -> None:
+        """Streams that were silent bring something after all."""
+        for each in streams:
+            self._intake.note(Heard(each.channel, each.symbol))
+            log = logger.bind(event="stream.heard", source=self._tools.source)
+            log.info("{}: {} is silent no more", self._tools.source, names([each]))
 
     def _send(self, now: float) -> float:
         """Send what may be sent now; how long to wait for messages until the next may be."""
@@ -192,6 +229,7 @@ class Session:
             self._allowance.take(outgoing.request, now)
             if outgoing.first:
                 self._intake.note(Subscribed(tuple((s.channel, s.symbol) for s in outgoing.asks)))
+                self._tools.unheard.asked(outgoing.asks)
             self._link.send(outgoing.request.payload)
             self._subscriptions.sent(outgoing, now)
         return TURN
@@ -203,6 +241,7 @@ class Session:
             case Ack():
                 for each in self._subscriptions.acknowledged(reply):
                     self._intake.note(Acknowledged(each.channel, each.symbol))
+                    self._tools.unheard.accepted(each, self._tools.clock.monotonic())
             case Pong():
                 self._pong()
             case Refusal():
@@ -229,6 +268,7 @@ class Session:
     def _reject(self, rejections: list[Rejection]) -> None:
         for each in rejections:
             subscription = each.subscription
+            self._tools.unheard.forget(subscription)
             self._intake.note(Rejected(subscription.channel, subscription.symbol, each.code, redact(each.message)))
         if rejections and self._subscriptions.hopeless:
             raise ConnectionLost("config", "the venue refuses every subscription", rejections[-1].code or None)

@@ -6,11 +6,16 @@ itself, and is told of data only: heartbeats and acknowledgements prove a line, 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 SHORTEST = 30.0
 FACTOR = 20.0  # times the mean interval between two bursts of data
 WEIGHT = 0.05  # of the newest interval in the mean
 KNOWN = 10  # intervals after which the mean means something: subscriptions are answered by bursts of snapshots
 EMPTY, LONGEST_EMPTY = 60.0, 900.0  # where nothing ever came
+# Where nothing is expected (events only, or streams that are known to be silent) the heartbeat proves the line. The
+# venue may have forgotten the subscriptions all the same: a new connection every four hours costs little.
+IDLE = 14_400.0
 
 
 class Silence:
@@ -41,10 +46,11 @@ class Silence:
             return self._empty
         return max(SHORTEST if self._intervals >= KNOWN else EMPTY, FACTOR * self._mean)
 
-    def overdue(self, now: float) -> bool:
-        """Too long without data. Answered with yes, the limit has doubled for the next time."""
+    def overdue(self, now: float, expecting: Callable[[], bool] = lambda: True) -> bool:
+        """Too long without data. `expecting` is asked only when it seems so. Answered with yes, the limit has doubled
+        for the next time."""
         quiet = now - self._last
-        if quiet < self.limit:
+        if quiet < self.limit or (quiet < IDLE and not expecting()):
             return False
         if self.delivered:
             self._mean = max(self._mean, 2 * quiet / FACTOR)

@@ -203,11 +203,22 @@ class Subscriptions:
             calm = now - entry.recover_at > LONGEST_RECOVERY
             entry.spacing = RECOVERY if calm else min(2 * entry.spacing, LONGEST_RECOVERY)
             entry.recover_at = now + entry.spacing
-            entry.broken, entry.state, entry.due = False, State.WANTED, math.inf
-        books = [e.subscription for e in ready]
-        self.queue.extend(Outgoing(request) for request in self.venue.unsubscribe(books))
-        self._ask(books)
+        self._renew(ready)
         return len(ready)
+
+    def again(self, subscriptions: Iterable[Subscription]) -> None:
+        """Ask anew for what was accepted and brings nothing."""
+        found = [e for s in subscriptions if (e := self.entries.get(s)) is not None]
+        self._renew([e for e in found if e.state is State.ACCEPTED])
+
+    def _renew(self, entries: list[Entry]) -> None:
+        """End them and ask for them, in as few requests as the venue allows."""
+        for entry in entries:
+            entry.broken, entry.state, entry.due = False, State.WANTED, math.inf
+        subscriptions = [e.subscription for e in entries]
+        if subscriptions:
+            self.queue.extend(Outgoing(request) for request in self.venue.unsubscribe(subscriptions))
+            self._ask(subscriptions)
 
     def look(self, now: float) -> list[Rejection]:
         """Once a second: who was never answered, whose pause is over, who is to blame for a refusal. Raises

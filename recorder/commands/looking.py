@@ -210,6 +210,7 @@ _FEED = (
     "live",
     "lag_seconds",
     "last_message_age_seconds",
+    "silent_streams",
     "position",
     "head",
     "spool_bytes",

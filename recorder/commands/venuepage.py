@@ -43,6 +43,7 @@ _LIMITS = {
     "request_bytes": "bytes in a request",
     "max_connections": "connections",
     "symbols_per_connection": "symbols on a connection",
+    "book_requests_per_second": "books a second over REST, of all feeds together",
 }
 
 

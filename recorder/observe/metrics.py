@@ -49,6 +49,7 @@ GAUGES: dict[str, tuple[str, tuple[str, ...]]] = {
     "recorder_connected": ("1 while the feed's connection stands", ("source", "feed")),
     "recorder_parked": ("1 while the feed has given up on a refusal and only probes", ("source", "feed")),
     "recorder_last_message_age_seconds": ("Age of the last data message; absent before it", ("source", "channel")),
+    "recorder_silent_streams": ("Streams accepted by the venue that never brought anything", ("source", "channel")),
     "recorder_lag_seconds": ("Age of the oldest record not yet committed", ("source",)),
     "recorder_committed_age_seconds": ("Time since the last commit; absent before it", ()),
     "recorder_database_up": ("1 while the database can be written", ()),

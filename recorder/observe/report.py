@@ -29,6 +29,7 @@ class FeedReport:
     position: int | None = None
     lag_seconds: float | None = None
     last_message_age_seconds: float | None = None
+    silent_streams: int = 0  # accepted by the venue, but nothing ever came
     queued_bytes: int = 0
     spool_bytes: int = 0
     endpoint: str = ""

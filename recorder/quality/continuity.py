@@ -2,13 +2,14 @@
 
 Owns the trackers of streams and the breaks of feeds. Pure: no clock, no socket, no database; equal sequences of
 `Decoded` give equal verdicts, which is what makes replay from a checkpoint silent. Runs twice: in each feed, to
-react (`Verdict.broken`), and in the writer, to record (holes, duplicates, suspect records). Never keeps books.
+react (`Verdict.broken`), and in the writer, to record (holes, duplicates, suspect records). Never keeps a book, but
+where a venue sends checksums of it; no checkpoint holds one, so after a restart ids alone decide until a snapshot.
 
 How each kind of channel proves that nothing is missing (`recorder.venues.Continuity`):
 numbered  ids run on; a jump is a range of missing ids, reported after GRACE unless late records fill it; an id the
           stream already holds is a duplicate (a venue may push the last trade again on every subscription).
 chained   every record names the one before; anything else breaks the chain: one hole of unknown size, and the
-          records are suspect until the next snapshot.
+          records are suspect until the next snapshot, of the stream or over REST.
 bars      a break matters only when a bar was skipped, or the bar it interrupted was never seen closed.
 none      a break of the connection is a hole from the last record before to the first after.
 
@@ -21,13 +22,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from recorder.quality.book import Books, is_snapshot
+from recorder.quality.chained import Chained
 from recorder.quality.trackers import (
     GRACE,
     NEVER,
     UNSET,
     Bars,
-    Chained,
     Checkpoint,
+    Found,
     Hole,
     Missing,
     Numbered,
@@ -65,7 +68,7 @@ class Verdict:
     suspect: dict[str, list[int]] = field(default_factory=dict)  # table -> lines of broken chains
     holes: list[Hole] = field(default_factory=list)
     refits: list[Refit] = field(default_factory=list)
-    broken: list[int] = field(default_factory=list)  # streams whose chain broke in this burst
+    broken: list[int] = field(default_factory=list)  # streams that need a (newer) snapshot since this burst
 
 
 @dataclass(slots=True)
@@ -109,6 +112,7 @@ class Continuity:
         self._trackers: dict[int, Tracker] = {}
         self._feeds: dict[str, Breaks] = {}
         self._tokens = 0
+        self._books = Books()
 
     # --- judging ---------------------------------------------------------------------------------------------------
 
@@ -120,7 +124,13 @@ class Continuity:
         breaks.last_at = decoded.received_at
         verdict = Verdict()
         for table, rows in decoded.tables.items():
-            self._judge(_Look(table, rows, decoded, breaks, verdict))
+            look = _Look(table, rows, decoded, breaks, verdict)
+            if rows.checks is not None:
+                self._check(look, rows.checks)
+                continue
+            if self._books:
+                self._books.forget(rows.streams)
+            self._judge(look)
         for _, control in decoded.control:
             self._control(control, decoded, breaks)
         if breaks.pending:
@@ -151,18 +161,45 @@ class Continuity:
             else:
                 self._irregular(tracker, i, look)
 
-    def _irregular(self, tracker: Tracker, i: int, look: _Look) -> None:
-        rows, breaks, verdict = look.rows, look.breaks, look.verdict
+    def _check(self, look: _Look, checks: list[int]) -> None:
+        """The same where a venue sends checksums of its books: each is verified, and one that is not the book's breaks
+        the chain as a missing id does. A book that may lack something is forgotten, so that no alarm is false."""
+        feed, token, rows = look.decoded.feed, look.breaks.token, look.rows
+        lines = rows.data.split(b"\n")
+        for i, number in enumerate(rows.streams):
+            tracker = self._trackers.get(number) or self._start(number, feed, token)
+            if not isinstance(tracker, Chained):
+                self._irregular(tracker, i, look)
+                continue
+            interrupted, before = look.breaks.cause(tracker, feed), tracker.stands
+            found = self._irregular(tracker, i, look)
+            if found.drop:
+                continue
+            if (interrupted or found.suspect) and not is_snapshot(lines[i]):
+                self._books.forget([number])
+            elif self._books.agrees(number, lines[i], checks[i]) is False:
+                self._note(tracker.refuted(before, look.decoded.received_at), tracker, i, look)
+
+    def _irregular(self, tracker: Tracker, i: int, look: _Look) -> Found:
+        rows, breaks = look.rows, look.breaks
         feed, received_at = look.decoded.feed, look.decoded.received_at
         cause = breaks.cause(tracker, feed)
         if tracker.feed == other_slot(feed) and not tracker.fresh:
             if tracker.holds(rows.seq_from[i], rows.seq_to[i], rows.times[i]):
-                verdict.drop.setdefault(look.table, []).append(i)
-                return
+                held = Found(proof=False, drop=True)
+                self._note(held, tracker, i, look)
+                return held
             cause = self._between(tracker, breaks, cause)
         found = tracker.irregular(rows.seq_from[i], rows.seq_to[i], rows.times[i], cause, received_at)
         if found.proof:
             tracker.token, tracker.feed, tracker.outstanding = breaks.token, feed, ""
+        self._note(found, tracker, i, look)
+        return found
+
+    @staticmethod
+    def _note(found: Found, tracker: Tracker, i: int, look: _Look) -> None:
+        """Put what a record turned out to be into the verdict."""
+        verdict, breaks = look.verdict, look.breaks
         if found.drop:
             verdict.drop.setdefault(look.table, []).append(i)
         if found.suspect:
@@ -187,6 +224,7 @@ class Continuity:
     def _start(self, number: int, feed: str, token: int) -> Tracker:
         tracker = TRACKERS[self.kind(self._streams[number])](number, feed, token)
         self._trackers[number] = tracker
+        self._books.forget([number])
         return tracker
 
     def _expire(self, breaks: Breaks, received_at: int, verdict: Verdict) -> None:
@@ -210,6 +248,11 @@ class Continuity:
         breaks.causes[cause] = breaks.token
         breaks.accepted.clear()
         return breaks
+
+    def suspect(self, number: int) -> bool:
+        """Whether the chain of a stream is broken."""
+        tracker = self._trackers.get(number)
+        return isinstance(tracker, Chained) and tracker.flag
 
     # --- state -----------------------------------------------------------------------------------------------------
 

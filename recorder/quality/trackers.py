@@ -1,7 +1,8 @@
 """One tracker per stream: what the stream proves about its own records.
 
-Owns the rules of the four kinds of continuity (see `recorder.quality.continuity`) and the state of a stream as it
-stands in a checkpoint. Pure. Never knows a feed's breaks: whoever calls says why records may be missing.
+Owns the rules of continuity (see `recorder.quality.continuity`; those of chains: `recorder.quality.chained`) and the
+state of a stream as it stands in a checkpoint. Pure. Never knows a feed's breaks: whoever calls says why records may
+be missing.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ GRACE = 2_000_000  # µs a missing id may still come late (another line, reorder
 RESET_AFTER = 10_000_000  # µs: a lower id this much later than the stream's last record is a renumbering, not a repeat
 REMEMBERED = 256  # reported ranges a stream keeps, so that late records can take their ids out of a gap
 NEVER = -1
-SNAPSHOT = -1  # previous id of a snapshot in a chained channel
 
 
 class _Unset:
@@ -74,6 +74,8 @@ class TrackerState(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     flag: bool = False
     cause: str = ""
     ranges: tuple[Missing, ...] = ()
+    since: int | None = None
+    ahead: int | None = None
 
 
 class Checkpoint(msgspec.Struct, frozen=True, array_like=True):
@@ -273,74 +275,6 @@ class Numbered(Tracker):
 
     def rebase(self, last: int | None, time: int, closed: bool) -> None:
         self.expected, self.time = None if last is None else last + 1, time
-
-
-class Chained(Tracker):
-    """Every record names the one before. While `flag` is set the chain is broken and records are suspect; the true
-    last id then stands in `last_from`, and `expected` is kept out of the hot path's reach."""
-
-    __slots__ = ()
-
-    def irregular(self, first: int | None, last: int | None, time: int, cause: str, received_at: int) -> Found:
-        found = Found()
-        if first is None or last is None:
-            self._unchained(time, cause, received_at, found)
-        elif first == SNAPSHOT:
-            self._snapshot(last, time, cause, received_at, found)
-        elif last == self._known() and first != last:
-            found.drop = True
-            found.proof = False
-        elif first != self._known():
-            self._broken(first, last, time, cause, received_at, found)
-        else:
-            self._set(last)
-        if not found.drop:
-            self.time = time
-        found.suspect = self.flag and not found.drop
-        return found
-
-    def holds(self, first: int | None, last: int | None, time: int) -> bool:
-        known = self._known()
-        if last is None or known is None or known is UNSET:
-            return time <= self.time
-        return last <= known and first != known  # what follows on a known id is a renumbering, or says no change
-
-    def _known(self) -> int | None:
-        """The last id that the chain holds."""
-        return self.last_from if self.flag or self.expected is UNSET else self.expected
-
-    def _set(self, last: int | None) -> None:
-        self.last_from = last if self.flag else None
-        self.expected = UNSET if self.flag else last
-
-    def _unchained(self, time: int, cause: str, received_at: int, found: Found) -> None:
-        """Recordings of 2021 and 2022 carry no ids: then nothing can be proven."""
-        if cause and not self.fresh:
-            found.holes.append(self._unknown(cause, time, received_at))
-        self.flag = False
-        self._set(None)
-
-    def _snapshot(self, last: int, time: int, cause: str, received_at: int, found: Found) -> None:
-        """A snapshot mends the chain; unless nothing changed since the last record, what lies between is missing."""
-        if not self.fresh and self._known() != last:
-            hole = self._unknown(cause or "sequence", time, received_at)
-            found.holes.append(replace(hole, from_seq=self._known(), to_seq=last))
-        self.flag = False
-        self._set(last)
-
-    def _broken(self, first: int, last: int, time: int, cause: str, received_at: int, found: Found) -> None:
-        """Not the successor of what we hold: one hole of unknown size, and suspect until the next snapshot."""
-        found.broken = True
-        if not self.fresh:
-            hole = self._unknown(cause or "sequence", time, received_at)
-            found.holes.append(replace(hole, from_seq=self._known(), to_seq=last))
-        self.flag = True
-        self._set(last)
-
-    def rebase(self, last: int | None, time: int, closed: bool) -> None:
-        self.flag = False
-        self.time = time
-        self._set(last)
 
 
 class Bars(Tracker):

@@ -25,10 +25,12 @@ from recorder.records import (
     Decoded,
     Ended,
     Failed,
+    Heard,
     Opened,
     Rejected,
     Rows,
     Shed,
+    Silent,
     Stream,
     Streams,
     Subscribed,
@@ -41,6 +43,13 @@ from recorder.venues import Continuity as Kind
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 QUARANTINE_PER_BURST = 1000  # raw copies; the spool holds the rest
+OUTCOMES = {
+    Acknowledged: "accepted",
+    Silent: "silent",
+    Heard: "accepted",
+    Rejected: "rejected",
+    Ended: "ended",
+}  # of a subscription
 
 
 def moment(us: int) -> datetime:
@@ -322,12 +331,10 @@ class Preparer:
             case Subscribed():
                 for channel, symbol in control.streams:
                     to.say("open_subscription", source, feed, channel, symbol, at)
-            case Acknowledged():
-                to.say("set_subscription", "accepted", source, control.channel, control.symbol)
-            case Rejected():
-                to.say("end_subscription", "rejected", at, source, control.channel, control.symbol)
-            case Ended():
-                to.say("end_subscription", "ended", at, source, control.channel, control.symbol)
+            case Acknowledged() | Silent() | Heard():
+                to.say("set_subscription", OUTCOMES[type(control)], source, control.channel, control.symbol)
+            case Rejected() | Ended():
+                to.say("end_subscription", OUTCOMES[type(control)], at, source, control.channel, control.symbol)
             case Shed():
                 message = f"{control.frames} frames were shed: the spool had no room"
                 to.say("insert_event", at, source, feed, "spool", "shed", message)

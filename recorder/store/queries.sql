@@ -246,12 +246,13 @@ WHERE source = %s AND channel = %s AND symbol = %s AND to_time >= %s::timestampt
   AND from_seq IS NOT NULL AND missing IS NOT NULL;
 
 -- name: last_books
--- Last stored book record of streams since a time: sources, channels, symbols, since.
+-- Last stored book record of streams since a time, of those that came over them: sources, channels, symbols, since.
 SELECT s.source, s.channel, s.symbol, r.time, r.seq, r.prev_seq
 FROM unnest(%s::text[], %s::text[], %s::text[]) AS s (source, channel, symbol)
 CROSS JOIN LATERAL (
     SELECT t.time, t.seq, t.prev_seq FROM books t
     WHERE t.symbol = s.symbol AND t.source = s.source AND t.channel = s.channel AND t.time >= %s::timestamptz
+      AND t.origin = 'stream'
     ORDER BY t.time DESC, t.received_at DESC, t.seq DESC NULLS LAST LIMIT 1
 ) r;
 

@@ -16,7 +16,7 @@ from functools import cache
 from typing import Protocol
 
 from recorder.config import Source
-from recorder.listing import Listing
+from recorder.listing import Ask, Listing
 from recorder.records import Burst, Decoded, Header, Reaction, Streams
 
 
@@ -38,6 +38,7 @@ class Channel:
     continuity: Continuity
     path: str  # which connection serves it
     note: str = ""
+    within: float | None = 90.0  # seconds in which a stream that works brings something; None: only on events
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -98,6 +99,7 @@ class Limits:
     request_bytes: int = 0
     max_connections: int = 0
     symbols_per_connection: int = 0
+    book_requests_per_second: int = 0  # over REST, from one address
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +200,11 @@ class Venue(Protocol):
 
     def unsubscribe(self, subscriptions: Sequence[Subscription]) -> list[Request]:
         """Frames that end these."""
+        ...
+
+    def book_request(self, subscription: Subscription) -> Ask | None:
+        """How to ask for the whole book of a chained channel, in the numbers of its chain; None where one cannot. The
+        answer is spooled as a frame of kind REST, for the decoder."""
         ...
 
     def decoder(self, header: Header, streams: Streams) -> Decoder:

@@ -21,7 +21,7 @@ from recorder.listing import Ask, Instrument, Listing
 from recorder.records import Ack, Decoded, Header, Notice, Pong, Reaction, Refusal, Rows, Streams
 from recorder.shapes import WRITE
 from recorder.spelling import spelled
-from recorder.subscriptions import Key, OpVenue
+from recorder.subscriptions import Key, OpVenue, members
 from recorder.venues import Channel, Continuity, Heartbeat, Limits, Subscription, Timekeeper, codes
 
 _NUMBERED, _CHAINED, _BARRED, _NONE = Continuity.NUMBERED, Continuity.CHAINED, Continuity.BARS, Continuity.NONE
@@ -45,13 +45,13 @@ _CHANNELS = (
     Channel("mark-price-candle*", "candles", _BARRED, "business", "without volumes"),
     Channel("index-candle*", "candles", _BARRED, "business", "without volumes"),
     Channel("mark-price", "reference_prices", _NONE, "public"),
-    Channel("index-tickers", "reference_prices", _NONE, "public", "of an index, such as BTC-USDT"),
-    Channel("estimated-price", "reference_prices", _NONE, "public", "in the hour before delivery or settlement"),
-    Channel("price-limit", "reference_prices", _NONE, "public", "two rows; no price: the limit is off"),
-    Channel("funding-rate", "funding_rates", _NONE, "public"),
+    Channel("index-tickers", "reference_prices", _NONE, "public", "of an index, such as BTC-USDT", 150.0),
+    Channel("estimated-price", "reference_prices", _NONE, "public", "in the hour before delivery or settlement", None),
+    Channel("price-limit", "reference_prices", _NONE, "public", "two rows; no price: the limit is off", None),
+    Channel("funding-rate", "funding_rates", _NONE, "public", "every 30 to 90 s", 200.0),
     Channel("open-interest", "open_interest", _NONE, "public"),
-    Channel("liquidation-orders", "liquidations", _NONE, "public", "of a whole type; not complete, not in order"),
-    *(Channel(each, "messages", _NONE, path) for path, names in _UNTABLED.items() for each in names.split()),
+    Channel("liquidation-orders", "liquidations", _NONE, "public", "of a whole type; not complete, not in order", None),
+    *(Channel(each, "messages", _NONE, path, "", None) for path, names in _UNTABLED.items() for each in names.split()),
 )
 _LONG = "6H 12H 1D 2D 3D 5D 1W 1M 3M "  # without "utc" they open at midnight of UTC+8
 _BARS = f"1s 1m 3m 5m 15m 30m 1H 2H 4H {_LONG}{_LONG.replace(' ', 'utc ')}".split()
@@ -153,7 +153,7 @@ class Envelope(msgspec.Struct):
     error: str | int | None = None  # {"error":"60012"}, { "error" : 30040 }
 
 
-_Book = spelled(shapes.Book, "asks bids time=ts prev_seq=prevSeqId seq=seqId", also="instId checksum")
+_Book = spelled(shapes.Book, "asks bids time=ts checksum prev_seq=prevSeqId seq=seqId", also="instId")
 _Order = spelled(shapes.Liquidation, "side position_side=posSide price=bkPx size=sz time=ts")
 
 
@@ -195,19 +195,13 @@ _envelope, _about = msgspec.json.Decoder(Envelope), msgspec.json.Decoder(Arg)
 _list, _strings = msgspec.json.Decoder(list[msgspec.Raw]), msgspec.json.Decoder(list[str])
 
 
-def _members(channel: Channel) -> list[str]:
-    """The names that a channel stands for."""
-    family = channel.name.removesuffix("*")
-    return [each for each in _INTERVALS if each.startswith(family)] if family != channel.name else [family]
-
-
 # How usual messages begin, up to the channel's name: their channel, and how they are read.
 _HEAD = b'{"arg":{"channel":"'
 _USUAL = {
     b'%b%b"' % (_HEAD, each.encode()): (each, msgspec.json.Decoder(_PUSHES[channel.table]).decode)
     for channel in _CHANNELS
     if channel.table in _PUSHES
-    for each in _members(channel)
+    for each in members(channel, _INTERVALS)
 }
 
 
@@ -366,7 +360,7 @@ class Okx(OpVenue):
     facts = ("OKX's v5 API documentation of August 2026", "frames recorded from its sockets from 2021 to 2023")
     # Idle connections are closed after 30 s. The venue allows 64 KB of arguments in a request.
     heartbeat = Heartbeat(b"ping", interval=15.0, reply_within=10.0, idle_only=True)
-    limits = Limits(connects_per_second=3, operations_per_hour=480, request_bytes=64_000)
+    limits = Limits(3, operations_per_hour=480, request_bytes=64_000, book_requests_per_second=20)
     listing = Listing(
         tuple(Ask("/api/v5/public/instruments", {"instType": each}) for each in ("SPOT", "SWAP", "FUTURES")),
         spelled(Instrument, _LISTED),
@@ -386,6 +380,11 @@ class Okx(OpVenue):
             option = channel == "option-trades" or symbol.endswith(("-C", "-P"))
             arg["instType"] = "OPTION" if option else "SWAP" if symbol.endswith("-SWAP") else "FUTURES"
         return arg
+
+    def book_request(self, subscription: Subscription) -> Ask | None:
+        """GET /api/v5/market/books gives at most 400 levels of the book of all orders, with its `seqId`."""
+        levels = {"books": "400", "books-l2-tbt": "400", "books50-l2-tbt": "50"}.get(subscription.channel)
+        return Ask("/api/v5/market/books", {"instId": subscription.symbol, "sz": levels}) if levels else None
 
     def decoder(self, header: Header, streams: Streams) -> OkxDecoder:
         """A decoder for the run that `header` describes."""

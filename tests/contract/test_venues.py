@@ -307,6 +307,20 @@ def test_requests_keep_the_limits(venue: Venue) -> None:
 
 
 @each_venue
+def test_books_over_rest_name_their_symbol(venue: Venue) -> None:
+    """Only chained channels can be asked for over REST; the question names the symbol, no host and no query, and the
+    venue says how many of them it answers."""
+    for channel in tabled(venue):
+        request, found = venue.book_request(Subscription(channel, "AAA1-USDT")), venue.channel(channel)
+        assert found is not None
+        if request is not None:
+            assert found.continuity is Continuity.CHAINED
+            assert request.path.startswith("/") and "?" not in request.path
+            assert "AAA1-USDT" in request.params.values()
+            assert venue.limits.book_requests_per_second > 0
+
+
+@each_venue
 def test_lines_hold_every_subscription_once(venue: Venue) -> None:
     """Connections are named, stable, within the limits, and carry each subscription exactly once."""
     symbols = tuple(f"AAA{n}-USDT" for n in range(70))

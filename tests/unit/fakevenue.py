@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from recorder.config import Source
-from recorder.listing import Listing
+from recorder.listing import Ask, Listing
 from recorder.records import Header, Streams
 from recorder.venues import (
     Channel,
@@ -65,6 +65,10 @@ class Fake:
         return []
 
     unsubscribe = subscribe
+
+    def book_request(self, subscription: Subscription) -> Ask | None:
+        """There is no REST."""
+        return None
 
     def decoder(self, header: Header, streams: Streams) -> Decoder:
         """There is none."""

@@ -7,7 +7,9 @@ import random
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
+from typing import Any
 
 from recorder.capture.backoff import Doors
 from recorder.capture.feed import Feed, FeedParts
@@ -15,153 +17,29 @@ from recorder.capture.feedstate import FeedState
 from recorder.capture.frames import Run
 from recorder.capture.heartbeat import Heartbeats
 from recorder.capture.intake import Clock
+from recorder.capture.rest import Answer
 from recorder.capture.spool import SpoolFull
 from recorder.capture.transport import Options
 from recorder.config import Source
 from recorder.errors import ConnectionLost, SpoolFault
-from recorder.listing import Listing
 from recorder.observe.health import Beats
 from recorder.observe.metrics import Metrics
 from recorder.quality.continuity import Continuity
 from recorder.records import (
-    Ack,
     Burst,
     Control,
     Decoded,
     Header,
     Kind,
-    Notice,
-    Pong,
-    Reaction,
-    Refusal,
-    Rows,
-    Stream,
     Streams,
     decode_control,
 )
-from recorder.venues import Channel, Code, Decoder, Heartbeat, Limits, Line, Request, Subscription, Timekeeper
 from recorder.venues import Continuity as Proof
+from recorder.venues import Limits, Line, Subscription
+from tests.unit.toyvenue import CODES as CODES
+from tests.unit.toyvenue import Toy as Toy
 
 WALL = 1_700_000_000_000_000
-CODES = (
-    Code("drop", "no such instrument", Reaction.DROP),
-    Code("again", "internal error", Reaction.RESUBSCRIBE),
-    Code("slow", "too frequent", Reaction.SLOW_DOWN),
-    Code("key", "bad key", Reaction.PARK),
-    Code("leave", "internal error", Reaction.RETRY),
-    Code("513", "no heartbeat", Reaction.RETRY, counts_as_heartbeat_timeout=True),
-    Code("upgrade", "moving", Reaction.HAND_OVER),
-    Code("close 4001", "login failed", Reaction.PARK),
-    Code("close 4004", "no data in 30 s", Reaction.RETRY, counts_as_heartbeat_timeout=True),
-)
-_REACTIONS = {code.code: code.reaction for code in CODES}
-
-
-class Toy:
-    """A venue whose frames are words: `data CHANNEL SYMBOL PREVIOUS SEQUENCE`, `ok CHANNEL SYMBOL`,
-    `no CODE CHANNEL SYMBOL`, `refuse CODE ID`, `notice CODE`, `pong`."""
-
-    name = "toy"
-    title = "A venue of the tests"
-    endpoints: tuple[str, ...] = ()
-    rest = ""
-    channels: tuple[Channel, ...] = (
-        Channel("trades", "trades", Proof.NUMBERED, "public"),
-        Channel("books", "books", Proof.CHAINED, "public"),
-        Channel("candles", "candles", Proof.BARS, "public"),
-    )
-    codes: tuple[Code, ...] = CODES
-    facts: tuple[str, ...] = ()
-    heartbeat = Heartbeat(b"ping", 20.0, 10.0, True)
-    time: Timekeeper | None = None
-    listing: Listing | None = None
-    options: Mapping[str, str] = {}
-    secrets: frozenset[str] = frozenset()
-
-    def __init__(self, limits: Limits) -> None:
-        self.limits = limits
-
-    def check(self, source: Source) -> list[str]:
-        """All is well."""
-        return []
-
-    warnings = check
-
-    def lines(self, source: Source, held: Sequence[Line] = ()) -> list[Line]:
-        """Made by the tests."""
-        return []
-
-    def subscribe(self, subscriptions: Sequence[Subscription]) -> list[Request]:
-        """One request for all; its id is what it asks for."""
-        return [self._request("sub", subscriptions)]
-
-    def unsubscribe(self, subscriptions: Sequence[Subscription]) -> list[Request]:
-        """One request for all."""
-        return [self._request("unsub", subscriptions)]
-
-    @staticmethod
-    def _request(verb: str, subscriptions: Sequence[Subscription]) -> Request:
-        words = ",".join(f"{s.channel}:{s.symbol}" for s in subscriptions)
-        return Request(f"{verb} {words}".encode(), tuple(subscriptions), words)
-
-    def decoder(self, header: Header, streams: Streams) -> Decoder:
-        """Of words."""
-        return Words(header, streams)
-
-    def channel(self, name: str) -> Channel | None:
-        """By its name."""
-        return next((c for c in self.channels if c.name == name), None)
-
-    def close_reason(self, code: int, text: str) -> str:
-        """Two codes mean something."""
-        return {4001: "auth", 4004: "heartbeat"}.get(code, "close")
-
-
-class Words:
-    """Reads the toy's frames."""
-
-    def __init__(self, header: Header, streams: Streams) -> None:
-        self.header = header
-        self.streams = streams
-
-    def decode(self, burst: Burst) -> Decoded:
-        """By the kind of the burst."""
-        out = Decoded(self.header.feed, self.header.run, burst.first, burst.next, burst.received_at)
-        if burst.kind is Kind.CONTROL:
-            out.control += [(n, decode_control(frame)) for n, frame in enumerate(burst.frames, burst.first)]
-        else:
-            self._messages(burst, out)
-        return out
-
-    def _messages(self, burst: Burst, out: Decoded) -> None:
-        lines: dict[str, list[bytes]] = {}
-        for n, frame in enumerate(burst.frames, burst.first):
-            verb, *words = frame.decode().split(" ")
-            if verb == "data":
-                self._data(n, words, burst.received_at, out)
-                lines.setdefault(words[0], []).append(frame + b"\n")
-            elif verb == "ok":
-                out.replies.append(Ack(words[0], words[1]))
-            elif verb == "no":
-                out.replies.append(Refusal(words[0], "refused", _REACTIONS[words[0]], "", words[1], words[2]))
-            elif verb == "refuse":
-                out.replies.append(Refusal(words[0], "refused", _REACTIONS[words[0]], words[1]))
-            elif verb == "notice":
-                out.replies.append(Notice(words[0], "notice", _REACTIONS[words[0]]))
-            elif verb == "pong":
-                out.replies.append(Pong())
-        for table, parts in lines.items():
-            out.tables[table].data = b"".join(parts)
-
-    def _data(self, n: int, words: list[str], at: int, out: Decoded) -> None:
-        channel, symbol, previous, sequence = words
-        rows = out.tables.setdefault(channel, Rows(b"", [], [], [], [], []))
-        rows.streams.append(self.streams.number(Stream(self.header.source, channel, symbol)))
-        rows.seq_from.append(int(previous))
-        rows.seq_to.append(int(sequence))
-        rows.times.append(at - 5000)
-        rows.frames.append(n)
-        out.messages[channel] = out.messages.get(channel, 0) + 1
 
 
 @dataclass
@@ -273,6 +151,40 @@ class Stop(threading.Event):
         return self.is_set()
 
 
+class Books:
+    """A REST interface: `books` says at which number each book stands, or what comes of asking; `asked`: when it was
+    asked for which. An answer is there as soon as it is asked for."""
+
+    def __init__(self, rig: Rig) -> None:
+        self.books: Callable[[str], int | Exception] = lambda symbol: 0
+        self.asked: list[tuple[float, str]] = []
+        self.closed = False
+        self._rig = rig
+
+    def get(self, path: str, params: Mapping[str, str] | None = None) -> Answer:
+        """A number, as JSON."""
+        assert params is not None
+        self.asked.append((self._rig.now, params["symbol"]))
+        found = self.books(params["symbol"])
+        if isinstance(found, Exception):
+            raise found
+        return Answer(200, str(found).encode(), f"https://rest.example{path}", 0.01, 0)
+
+    def close(self) -> None:
+        """Nothing is asked any more."""
+        self.closed = True
+
+
+class Inline(Executor):
+    """Does at once what a thread would do."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Here and now; what it raises is its own business, as in a thread."""
+        future: Future[Any] = Future()
+        future.set_result(fn(*args, **kwargs))
+        return future
+
+
 class Rig:
     """Builds the feed and plays its connections: each is a script, or a reason for not coming about. After the last
     one the feed is stopped. `answer` says what the venue answers to a request."""
@@ -296,7 +208,8 @@ class Rig:
         pairs = tuple(Subscription(*word.split(":")) for word in wanted)
         limits = options.get("limits", Limits())
         assert isinstance(limits, Limits)
-        self.venue = Toy(limits)
+        self.venue = Toy(limits, over_rest=bool(options.get("over_rest")))
+        self.books = Books(self)
         self.feed = self._feed(pairs)
 
     def _feed(self, pairs: tuple[Subscription, ...]) -> Feed:
@@ -318,6 +231,8 @@ class Rig:
             clock=Clock(self.monotonic, lambda: WALL + round(self.now * 1e6)),
             rng=random.Random(7),
             connect=self._connect,
+            rest=lambda source, interrupted: self.books,
+            threads=Inline,
             stop=self.stop,
         )
         return Feed("toy/public/0", source, self.venue, Line("public/0", "/ws", pairs), parts, self.faults.append)

@@ -23,7 +23,7 @@ PACKAGE = ROOT / "recorder"
 # Who may import whom: a module imports from its own layer and from those above it in this list. The first prefix
 # that fits decides, so a module stands before its package where the two differ.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("errors", "failpoint", "config", "records", "redact", "log", "spelling"),
+    ("errors", "failpoint", "config", "control", "records", "redact", "log", "spelling"),
     ("listing",),
     ("venues.__init__",),
     ("guards", "lines", "shapes", "decoding", "subscriptions"),

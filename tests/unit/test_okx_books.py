@@ -103,7 +103,7 @@ def test_a_rest_answer_is_a_snapshot() -> None:
     decoded = decode(rest_frame(url, "books", "BTC-USDT", body), kind=Kind.REST)
     (found,) = rows(decoded, "books")
     assert (found["kind"], found["origin"], found["seq"], found["prev_seq"]) == ("snapshot", "rest", 11, None)
-    assert (decoded.tables["books"].seq_from, decoded.tables["books"].seq_to) == ([None], [11])
+    assert (decoded.tables["books"].seq_from, decoded.tables["books"].seq_to) == ([-2], [11])
     assert (found["channel"], found["symbol"], sides(found)) == ("books", "BTC-USDT", [["5"], ["6"]])
     assert decoded.messages == {}  # it came over no stream: it does not prove that the connection lives
 

@@ -138,3 +138,14 @@ def test_other_impossible_things() -> None:
     assert '"wss://ws.okx.com:8443"' in problem
     (problem,) = venue.check(source((("trades", "candle1m"), ("BTC-USDT",)), max_connections=1))
     assert problem == "needs 2 connections, but limits allow 1; subscribe to less"
+
+
+@pytest.mark.parametrize(
+    ("channel", "levels"),
+    [("books", "400"), ("books-l2-tbt", "400"), ("books50-l2-tbt", "50"), ("books-elp", None), ("trades", None)],
+)
+def test_books_over_rest(channel: str, levels: str | None) -> None:
+    """As many levels as the channel has; the book of all orders says nothing of the one with some."""
+    found = venue.book_request(Subscription(channel, "BTC-USDT"))
+    path, query = "/api/v5/market/books", {"instId": "BTC-USDT", "sz": levels}
+    assert (None if found is None else (found.path, found.params)) == (None if levels is None else (path, query))

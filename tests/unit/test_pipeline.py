@@ -24,6 +24,7 @@ from recorder.pipeline import (
 )
 from recorder.records import Stream
 from recorder.venues import Continuity as Kind
+from recorder.venues import Subscription
 from tests.unit.piperig import Plant, configuration, lane, plant, receive, source
 
 FEED = "one/public/0"
@@ -317,3 +318,12 @@ def test_a_channel_is_as_young_as_its_youngest_message(yard: Plant, monkeypatch:
     pipeline.writer.committed_at = 99.5
     assert gauge(pipeline, "recorder_last_message_age_seconds", source="one", channel="trades") == 3.0
     assert gauge(pipeline, "recorder_committed_age_seconds") == 0.5
+
+
+def test_silent_streams_are_counted_by_channel(yard: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every channel that is asked for has its series; a stream that two feeds ask for counts once."""
+    pipeline = yard.build(source("one", 2))
+    assert gauge(pipeline, "recorder_silent_streams", source="one", channel="trades") == 0
+    for feed in pipeline.feeds:
+        monkeypatch.setattr(feed, "silent", lambda: [Subscription("trades", "S0")])
+    assert gauge(pipeline, "recorder_silent_streams", source="one", channel="trades") == 1

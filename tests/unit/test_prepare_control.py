@@ -13,10 +13,12 @@ from recorder.records import (
     Control,
     Ended,
     Failed,
+    Heard,
     Opened,
     Poison,
     Rejected,
     Shed,
+    Silent,
     Subscribed,
 )
 from recorder.store.queries import queries
@@ -81,6 +83,8 @@ STATEMENTS: dict[str, tuple[Control, list[tuple[str, tuple[object, ...]]]]] = {
         ],
     ),
     "accepted": (Acknowledged("trades", "A"), [("set_subscription", ("accepted", SOURCE, "trades", "A"))]),
+    "silent": (Silent("trades", "A"), [("set_subscription", ("silent", SOURCE, "trades", "A"))]),
+    "heard": (Heard("trades", "A"), [("set_subscription", ("accepted", SOURCE, "trades", "A"))]),
     "rejected": (Rejected("trades", "A", "60018"), [("end_subscription", ("rejected", T, SOURCE, "trades", "A"))]),
     "ended": (Ended("trades", "A"), [("end_subscription", ("ended", T, SOURCE, "trades", "A"))]),
     "shed": (

@@ -15,7 +15,7 @@ from loguru import logger
 from recorder.errors import ConnectionLost
 from recorder.records import Closed, Failed, Reaction
 from recorder.venues import Code, Venue, venues
-from tests.unit import feedrig
+from tests.unit import toyvenue
 from tests.unit.feedrig import Rig, Script, text
 
 EVERY = [(venue, code) for venue in venues().values() for code in venue.codes]
@@ -33,9 +33,9 @@ def each(cases: list[tuple[Venue, Code]]) -> pytest.MarkDecorator:
 
 def played(venue: Venue, monkeypatch: pytest.MonkeyPatch, *connections: Script | ConnectionLost) -> Rig:
     """A rig whose toy has the codes of a venue."""
-    monkeypatch.setattr(feedrig, "_REACTIONS", {code.code: code.reaction for code in venue.codes})
-    monkeypatch.setattr(feedrig.Toy, "codes", venue.codes)
-    monkeypatch.setattr(feedrig.Toy, "close_reason", staticmethod(venue.close_reason))
+    monkeypatch.setattr(toyvenue, "_REACTIONS", {code.code: code.reaction for code in venue.codes})
+    monkeypatch.setattr(toyvenue.Toy, "codes", venue.codes)
+    monkeypatch.setattr(toyvenue.Toy, "close_reason", staticmethod(venue.close_reason))
     return Rig(*connections)
 
 

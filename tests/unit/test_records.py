@@ -21,12 +21,14 @@ from recorder.records import (
     Decoded,
     Ended,
     Failed,
+    Heard,
     Kind,
     Opened,
     Poison,
     Rejected,
     Rows,
     Shed,
+    Silent,
     Stream,
     Streams,
     Subscribed,
@@ -46,6 +48,8 @@ CONTROLS: list[Control] = [
     Failed("dns", "wss://one.example/ws", "no such host", None),
     Subscribed((("trades", "BTC-USDT"), ("books", "BTC-USDT"))),
     Acknowledged("trades", "BTC-USDT"),
+    Silent("trades", "NO-SUCH"),
+    Heard("trades", "NO-SUCH"),
     Rejected("trades", "NO-SUCH", "60018", "instId doesn't exist\t\n"),
     Ended("trades", "BTC-USDT"),
     Shed(12),
@@ -189,6 +193,15 @@ def test_joined_rows_are_their_parts_in_order() -> None:
     assert joined.seq_from == joined.seq_to == joined.frames == [0, 1, 5]
     assert joined.times == [0, 0, 5]
     assert (one, two) == (rows(b"a", b"b"), rows(b"c", stream=1, first=5))
+
+
+def test_joined_rows_keep_their_checksums() -> None:
+    """A part without any has none, wherever it stands; without any at all there is no column of them."""
+    one, two, three = rows(b"a", b"b"), rows(b"c"), rows(b"d", b"e")
+    assert join_rows([one, two]).checks is None
+    two.checks = [7]
+    assert join_rows([one, two, three]).checks == [0, 0, 7, 0, 0]
+    assert join_rows([two, one]).checks == [7, 0, 0]
 
 
 def test_nothing_joined_is_nothing() -> None:

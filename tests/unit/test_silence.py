@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from recorder.capture.silence import EMPTY, LONGEST_EMPTY, SHORTEST, Silence
+from recorder.capture.silence import EMPTY, IDLE, LONGEST_EMPTY, SHORTEST, Silence
 
 
 def steady(silence: Silence, interval: float, count: int, start: float = 0.0) -> float:
@@ -66,3 +66,17 @@ def test_the_burst_of_snapshots_at_the_start_says_nothing_about_the_rate() -> No
     for n in range(8):
         silence.data(n * 0.001)
     assert not silence.overdue(50.0)
+
+
+@pytest.mark.parametrize("delivered", [False, True])
+def test_where_nothing_is_expected_a_connection_is_left_every_four_hours(delivered: bool) -> None:
+    """Streams that are known to be silent, or that bring events only: the heartbeat proves the line, and reconnecting
+    would lose an event for nothing. What is expected again is judged by the usual limit."""
+    silence = Silence()
+    silence.opened(0.0)
+    if delivered:
+        silence.data(0.0)
+    assert not silence.overdue(IDLE - 1, lambda: False)
+    assert silence.overdue(IDLE, lambda: False)
+    silence.opened(0.0)
+    assert silence.overdue(silence.limit, lambda: True)

@@ -247,6 +247,25 @@ def test_several_books_that_broke_together_share_their_requests() -> None:
     assert [sent.request.subscriptions for sent in send(subscriptions, 5)] == [(A, B, C), (A, B, C)]
 
 
+def test_what_brings_nothing_is_ended_and_asked_for_anew() -> None:
+    """Only what stands accepted: a refusal is an answer, and who was never answered is asked again anyway. The second
+    acceptance is no news."""
+    subscriptions = begun(A, B, C)
+    send(subscriptions, 0)
+    ack(subscriptions, A)
+    subscriptions.refused(drop(named=B), 1)
+    subscriptions.again([A, B, C, D])
+    sent = send(subscriptions, 2)
+    assert [(s.request.payload, s.request.subscriptions) for s in sent] == [
+        (b"unsubscribe", (A,)),
+        (b"subscribe", (A,)),
+    ]
+    assert [s.first for s in sent] == [False, False]
+    assert ack(subscriptions, A) == [False]
+    subscriptions.again([])
+    assert not subscriptions.queue
+
+
 def test_a_new_connection_asks_for_everything_again() -> None:
     """What the last connection was refused may be there now; what waited for it is forgotten."""
     subscriptions = begun(A, B)
