@@ -60,7 +60,7 @@ class Relief(Protocol):
 
 def ask_over_rest(source: Source, interrupted: Callable[[], bool]) -> Asking:
     """The source's REST interface."""
-    return Rest(source.rest, source.proxy, interrupted=interrupted)
+    return Rest(source.rest, source.proxy and str.__str__(source.proxy), interrupted=interrupted)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import random
 from zlib import crc32
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recorder.quality.book import DEPTH, Book
@@ -62,6 +62,7 @@ def test_a_price_spelled_otherwise_is_the_same_level() -> None:
     assert made.checksum() == crc32(b"9:2")
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32))
 def test_a_maintained_book_is_the_book(seed: int) -> None:
     """Any updates at all, one side shorter or empty, levels in and out of the best 25."""

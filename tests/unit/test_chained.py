@@ -5,9 +5,10 @@ from __future__ import annotations
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from recorder.quality.chained import Chained
 from recorder.quality.continuity import Verdict
 from recorder.records import ANSWER, SNAPSHOT, Closed
 from recorder.venues import Continuity as Kind
@@ -148,6 +149,14 @@ def test_an_answer_does_not_close_a_break() -> None:
     assert spans(judge.see((20, 25, 5)).holes) == [("disconnect", 10, 25, None)]
 
 
+def test_an_answer_is_news_whichever_connection_asked_for_it() -> None:
+    """Where two connections serve a line, what the stream holds already is dropped; the book that mends it is not."""
+    chain = Chained(0, "s/line/0", 1)
+    for first, last in ((20, 25), (25, 30)):
+        chain.irregular(first, last, last, "", 0)
+    assert [chain.holds(first, last, 30) for first, last in ((20, 25), (25, 30), (ANSWER, 25))] == [True, True, False]
+
+
 @pytest.mark.parametrize("number", [22, 38])
 def test_a_run_and_its_answer_survive_a_restart(number: int) -> None:
     """The writer may stop between updates, answer and updates: the checkpoint knows the run and what it waits for."""
@@ -203,6 +212,7 @@ class Market:
         self.see(ANSWER, self.number - late)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32), st.booleans())
 def test_what_is_not_suspect_can_be_built_from_what_came(seed: int, reload: bool) -> None:
     """Whatever is lost, repeated or late: from some snapshot that came, a chain of updates that came leads to every
