@@ -124,7 +124,7 @@ def test_the_spool_is_full_before_the_database_is_back(oracle: Oracle, pg_server
     oracle.start()
     oracle.ready()
     pg_server.stop()
-    until(lambda: bool(oracle.recorder.metric("recorder_shed_messages_total", source="okx")), 60, "something is shed")
+    until(lambda: bool(oracle.recorder.metric("recorder_shed_messages_total", source="okx")), 150, "something is shed")
     time.sleep(4.0)
     assert (oracle.recorder.metric("recorder_spool_bytes", source="okx") or 0.0) < 2 * MIB
     assert oracle.recorder.connected()
