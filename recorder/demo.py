@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+from msgspec.structs import replace
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
@@ -22,6 +23,7 @@ from recorder.capture.datadir import DataDir
 from recorder.config import Config, Database, Recorder, Secret, Source, SpoolConfig, Subscribe
 from recorder.daemon import Daemon
 from recorder.errors import Exit, RecorderError
+from recorder.listing import is_pattern
 from recorder.simulator.server import Simulator, demo_venues
 from recorder.store.local import LocalServer
 from recorder.store.migrate import migrate_url
@@ -65,11 +67,13 @@ def _database(console: Console, where: Path) -> LocalServer:
 
 def _record(console: Console, where: Path, url: str, seconds: float) -> dict[str, int]:
     with ExitStack() as stack:
-        sources = []
+        sources: list[Source] = []
         for venue, plan in demo_venues():
             simulator = stack.enter_context(Simulator(venue))
             console.print(f"venue:    {venue.name} (simulated) {simulator.ws_url}")
-            sources.append(_source(venue.name, simulator.ws_url, simulator.http_url, plan))
+            sources += [replace(each, endpoints=(simulator.ws_url,), rest=simulator.http_url) for each in plan]
+        for each in sources:
+            console.print(_asked(each))
         config = Config(
             recorder=Recorder(data_dir=where / "data", listen="127.0.0.1:0"),
             database=Database(url=Secret(url)),
@@ -84,9 +88,18 @@ def _record(console: Console, where: Path, url: str, seconds: float) -> dict[str
         return _watch(console, daemon, seconds)
 
 
-def _source(name: str, ws: str, rest: str, plan: dict[str, tuple[str, ...]]) -> Source:
-    subscribe = tuple(Subscribe(channels=(channel,), symbols=symbols) for channel, symbols in plan.items())
-    return Source(name=name, venue=name, endpoints=(ws,), rest=rest, subscribe=subscribe)
+def _asked(source: Source) -> Table:
+    """What is recorded of a source, in words."""
+    line = Table.grid()
+    line.add_column(min_width=len("database: "))
+    line.add_row("source:", f"{source.name}: {'; '.join(_words(block) for block in source.subscribe)}")
+    return line
+
+
+def _words(block: Subscribe) -> str:
+    patterns = [f"all that is listed as {symbol}" for symbol in block.symbols if is_pattern(symbol)]
+    named = [symbol for symbol in block.symbols if not is_pattern(symbol)]
+    return f"{', '.join(block.channels)} of {', '.join(named + patterns)}"
 
 
 def _watch(console: Console, daemon: Daemon, seconds: float) -> dict[str, int]:

@@ -19,6 +19,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Generic, Protocol, TypeVar
 
+from recorder.config import Secret, Source, Subscribe
 from recorder.errors import ConfigError, RecorderError
 from recorder.simulator import infoway_replay, okx_replay
 from recorder.simulator.clock import ManualClock, SystemClock
@@ -249,13 +250,33 @@ def _infoway(rate: float) -> TickingVenue:
 VENUES: dict[str, Callable[[float], TickingVenue]] = {"okx": _okx_whole, "infoway": _infoway}
 DIALECTS: dict[str, Dialect] = {"okx": okx_replay.REPLAYED, "infoway": infoway_replay.REPLAYED}
 DEMO_RATE = 150.0  # trades a second over all instruments: lively to watch, a few percent of a core
-DEMO_CHANNELS = ("trades", "books", "bbo-tbt", "books5", "tickers", "candle1m", "candle1s")
+INFOWAY_CHANNELS = ("trade", "depth", "kline_1m")
 
 
-def demo_venues() -> list[tuple[TickingVenue, dict[str, tuple[str, ...]]]]:
-    """The venues of the demo, and which channels and symbols are worth recording from each."""
-    symbols = tuple(one.symbol for one in LISTINGS)
-    return [(_okx(DEMO_RATE), dict.fromkeys(DEMO_CHANNELS, symbols))]
+def demo_venues() -> list[tuple[TickingVenue, tuple[Source, ...]]]:
+    """The venues of the demo, and the sources worth recording from each, their addresses left out.
+
+    A connection of the second venue serves one business, so it has a source for each of two.
+    """
+    channels = ("trades", "books", "bbo-tbt", "books5", "tickers", "candle1m", "candle1s")
+    spot = tuple(one.symbol for one in LISTINGS if one.kind == "SPOT")
+    energy = ("USOIL", "NGAS", "XAUUSD", "EURUSD")
+    return [
+        (_okx(DEMO_RATE), (_shown("okx", "okx", channels, (*spot, "*-USDT-SWAP")),)),
+        (
+            _infoway(DEMO_RATE),
+            (
+                _shown("infoway", "infoway", INFOWAY_CHANNELS, energy, business="common"),
+                _shown("infoway-crypto", "infoway", INFOWAY_CHANNELS, ("BTCUSDT",), business="crypto"),
+            ),
+        ),
+    ]
+
+
+def _shown(name: str, venue: str, channels: tuple[str, ...], symbols: tuple[str, ...], *, business: str = "") -> Source:
+    options = {"business": business, "api_key": Secret("demo")} if business else {}
+    subscribe = (Subscribe(channels=channels, symbols=symbols),)
+    return Source(name=name, venue=venue, endpoints=(), rest="", options=options, subscribe=subscribe)
 
 
 def serve(venues: list[str], host: str, port: int, tls: bool, rate: float, replay: list[Path]) -> int:

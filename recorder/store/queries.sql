@@ -337,52 +337,81 @@ CROSS JOIN LATERAL (
 ) r;
 
 -- name: count_rows
--- How much there is in each table, and since when.
-SELECT 'trades' AS "table", count(*) AS rows, min(time) AS first, max(time) AS last FROM trades
-UNION ALL SELECT 'quotes', count(*), min(time), max(time) FROM quotes
-UNION ALL SELECT 'tickers', count(*), min(time), max(time) FROM tickers
-UNION ALL SELECT 'books', count(*), min(time), max(time) FROM books
-UNION ALL SELECT 'candles', count(*), min(time), max(time) FROM candles;
+-- How much there is of each source in each table, and from when to when.
+SELECT "table", source, count(*) AS rows, to_char(min(time), 'HH24:MI:SS.MS') AS first,
+       to_char(max(time), 'HH24:MI:SS.MS') AS last
+FROM (
+    SELECT 'trades' AS "table", source, time FROM trades
+    UNION ALL SELECT 'quotes', source, time FROM quotes
+    UNION ALL SELECT 'tickers', source, time FROM tickers
+    UNION ALL SELECT 'books', source, time FROM books
+    UNION ALL SELECT 'candles', source, time FROM candles
+) AS every
+GROUP BY 1, 2 ORDER BY 1, 2;
 
 -- name: example_bars
--- Five-second bars made of trades.
-SELECT to_char(time, 'HH24:MI:SS') AS time, open, high, low, close, round(volume, 4) AS volume, trades
-FROM ohlcv('okx', 'BTC-USDT', interval '5 seconds', now() - interval '1 hour', now()) ORDER BY time LIMIT 8;
+-- Five-second bars made of trades: the last half minute.
+SELECT s.symbol, to_char(b.time, 'HH24:MI:SS') AS time, open, high, low, close,
+       round(volume, 4) AS volume, trades
+FROM (VALUES ('okx', 'BTC-USDT'), ('infoway', 'USOIL')) AS s (source, symbol)
+CROSS JOIN ohlcv(s.source, s.symbol, '5 seconds', now() - interval '30 seconds',
+                 now()) AS b
+ORDER BY s.symbol, b.time;
 
 -- name: example_flow
--- Who takes: volume bought and sold by takers, and the imbalance between them.
-SELECT symbol, count(*) AS trades, round(sum(size) FILTER (WHERE side = 'buy'), 4) AS bought,
+-- Who takes: bought and sold by takers; empty where the venue does not tell.
+SELECT source, symbol, count(*) AS trades,
+       round(sum(size) FILTER (WHERE side = 'buy'), 4) AS bought,
        round(sum(size) FILTER (WHERE side = 'sell'), 4) AS sold,
-       round(sum(CASE side WHEN 'buy' THEN size ELSE -size END) / sum(size), 3) AS imbalance
-FROM trades GROUP BY symbol ORDER BY symbol;
+       round(sum(CASE side WHEN 'buy' THEN size WHEN 'sell' THEN -size END)
+             / sum(size), 3) AS imbalance
+FROM trades GROUP BY source, symbol ORDER BY source, symbol;
 
 -- name: example_spread
 -- What crossing the spread costs, in basis points of the mid price.
-SELECT symbol, count(*) AS quotes,
-       round(avg((ask_price - bid_price) / (ask_price + bid_price) * 20000), 3) AS average_bps,
-       round(max((ask_price - bid_price) / (ask_price + bid_price) * 20000), 3) AS widest_bps
-FROM quotes GROUP BY symbol ORDER BY symbol;
+WITH best AS (
+    SELECT source, symbol, bid_price AS bid, ask_price AS ask FROM quotes
+    UNION ALL
+    SELECT source, symbol, bids[1][1], asks[1][1] FROM books
+    WHERE kind = 'snapshot'
+), spreads AS (
+    SELECT source, symbol, (ask - bid) / (ask + bid) * 20000 AS bps FROM best
+)
+SELECT source, symbol, count(bps) AS prices, round(avg(bps), 3) AS average_bps,
+       round(max(bps), 3) AS widest_bps
+FROM spreads GROUP BY source, symbol ORDER BY source, symbol;
 
 -- name: example_depth
--- What the last full book of each symbol holds within ten basis points of its best price.
+-- What the last whole book of each stream holds within ten basis points.
 WITH last AS (
-    SELECT DISTINCT ON (source, channel, symbol) source, channel, symbol, received_at, seq
-    FROM books WHERE kind = 'snapshot' ORDER BY source, channel, symbol, time DESC
+    SELECT DISTINCT ON (source, channel, symbol)
+           source, channel, symbol, time, received_at
+    FROM books WHERE kind = 'snapshot'
+    ORDER BY source, channel, symbol, time DESC, received_at DESC
+), levels AS (
+    SELECT b.*, first_value(price) OVER (
+        PARTITION BY source, channel, symbol, side ORDER BY level) AS best
+    FROM last JOIN book_levels b
+    USING (source, channel, symbol, time, received_at) WHERE kind = 'snapshot'
 )
-SELECT l.channel, l.symbol, b.side, count(*) AS levels, round(sum(b.size)::numeric, 4) AS size
-FROM last l JOIN book_levels b USING (source, channel, symbol, received_at, seq)
-JOIN LATERAL (
-    SELECT f.price FROM book_levels f WHERE f.symbol = b.symbol AND f.channel = b.channel AND f.source = b.source
-      AND f.received_at = b.received_at AND f.seq IS NOT DISTINCT FROM b.seq AND f.side = b.side AND f.level = 1 LIMIT 1
-) best ON abs(b.price / best.price - 1) <= 0.001
-GROUP BY 1, 2, 3 ORDER BY 1, 2, 3 LIMIT 12;
+SELECT source, channel, symbol, count(*) FILTER (WHERE side = 'bid') AS bids,
+       round(sum(size) FILTER (WHERE side = 'bid')::numeric, 4) AS bid_size,
+       count(*) FILTER (WHERE side = 'ask') AS asks,
+       round(sum(size) FILTER (WHERE side = 'ask')::numeric, 4) AS ask_size
+FROM levels WHERE abs(price / best - 1) <= 0.001
+GROUP BY 1, 2, 3 ORDER BY 1, 2, 3;
 
 -- name: example_delay
--- How long records took from the venue's clock to ours, in milliseconds.
-SELECT channel, count(*) AS rows,
-       round(percentile_cont(0.5) WITHIN GROUP (ORDER BY extract(epoch FROM received_at - time) * 1000)::numeric, 1) AS p50_ms,
-       round(percentile_cont(0.99) WITHIN GROUP (ORDER BY extract(epoch FROM received_at - time) * 1000)::numeric, 1) AS p99_ms
-FROM trades GROUP BY channel ORDER BY channel;
+-- How long trades took from the venue's clock to ours, in milliseconds.
+WITH delays AS (
+    SELECT source, channel,
+           extract(epoch FROM received_at - time)::numeric * 1000 AS ms
+    FROM trades
+)
+SELECT source, channel, count(*) AS rows,
+       round(percentile_disc(0.5) WITHIN GROUP (ORDER BY ms), 1) AS p50_ms,
+       round(percentile_disc(0.99) WITHIN GROUP (ORDER BY ms), 1) AS p99_ms
+FROM delays GROUP BY source, channel ORDER BY source, channel;
 
 -- name: find_gaps
 -- Every hole, newest first.

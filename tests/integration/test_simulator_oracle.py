@@ -14,11 +14,16 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlencode
 
 import httpx
 import pytest
 import websockets.asyncio.client
 
+from recorder.config import Source
+from recorder.demo import TABLES
+from recorder.listing import resolve
+from recorder.records import Burst, Header, Kind, Stream, Streams, now_us
 from recorder.simulator import faults
 from recorder.simulator.clock import ManualClock, SystemClock
 from recorder.simulator.okx import BUSINESS, NO_LIMITS, PUBLIC, OkxVenue
@@ -26,7 +31,8 @@ from recorder.simulator.okx_flood import FlatOut
 from recorder.simulator.okx_replay import REPLAYED
 from recorder.simulator.oracle import Ledger, NumberedMarket, extend, trade_of
 from recorder.simulator.replay import Replay
-from recorder.simulator.server import Simulator, demo_venues
+from recorder.simulator.server import Simulator, TickingVenue, demo_venues
+from recorder.venues import venues
 from tests.integration.simulated import BTC, Client, pushes, rest
 
 ETH = "ETH-USDT"
@@ -251,12 +257,39 @@ def test_a_process_of_its_own(tmp_path: Path) -> None:
 
 
 def test_the_demo_has_something_for_every_table() -> None:
-    """The demo's venues serve every channel of the demo's plan to a client that asks for it."""
-    for venue, plan in demo_venues():
-        assert {"trades", "books", "bbo-tbt", "tickers"} <= set(plan)
-        with Simulator(venue) as simulator, Client(simulator) as public, Client(simulator, BUSINESS) as business:
-            for channel, symbols in plan.items():
-                client = business if channel.startswith("candle") else public
-                messages = client.subscribe(*((channel, symbol) for symbol in symbols))
-                assert {m["event"] for m in messages if "event" in m} == {"subscribe"}
-                assert len(pushes(messages, channel)) >= (0 if channel == "trades" else len(symbols))
+    """The demo's venues bring something on every stream of the demo's sources, by pattern or by name, to a client that
+    asks as a recorder does."""
+    tables: set[str] = set()
+    for venue, sources in demo_venues():
+        with Simulator(venue) as simulator:
+            for source in sources:
+                tables |= _brought(simulator, _listed(simulator, source))
+    assert tables == set(TABLES)
+
+
+def _listed(simulator: Simulator[TickingVenue], source: Source) -> Source:
+    """The source with the symbols that its patterns mean."""
+    listing = venues()[source.venue].listing
+    asks = listing.asks if listing is not None else ()
+    answers = [httpx.get(simulator.http_url + ask.path, params=dict(ask.params)).content for ask in asks]
+    found = [symbol for body in answers if listing for symbol in listing.alive(listing.read(body))]
+    return resolve(source, found)
+
+
+def _brought(simulator: Simulator[TickingVenue], source: Source) -> set[str]:
+    """The tables that a source fills, once each of its streams has brought something."""
+    venue, tables = venues()[source.venue], set()
+    for line in venue.lines(source):
+        streams = Streams()
+        decoder = venue.decoder(
+            Header("", f"{source.name}/{line.name}", source.name, venue.name, line.path, {}), streams
+        )
+        wanted = {Stream(source.name, each.channel, each.symbol) for each in line.subscriptions}
+        with Client(simulator, f"{line.path}?{urlencode(line.query)}") as client:
+            for request in venue.subscribe(line.subscriptions):
+                client.ws.send(request.payload)
+            while wanted:
+                decoded = decoder.decode(Burst(0, now_us(), Kind.TEXT, [str(client.ws.recv()).encode()]))
+                wanted -= {streams[number] for rows in decoded.tables.values() for number in rows.streams}
+                tables |= {name for name, rows in decoded.tables.items() if rows.streams}
+    return tables

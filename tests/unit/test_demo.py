@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from rich.console import Console
 
 from recorder import demo
-from recorder.config import Subscribe
+from recorder.config import Source, Subscribe
 from recorder.daemon import Daemon
 from recorder.demo import EXAMPLES, TABLES
 from recorder.errors import Exit, RecorderError
+from recorder.listing import has_patterns
 from recorder.observe.metrics import Metrics
+from recorder.simulator.server import demo_venues
 from recorder.store.queries import queries
+from recorder.venues import venues
 
 ALL = dict.fromkeys(TABLES, 7)
 
@@ -96,17 +101,36 @@ def test_the_counts_shown_are_those_committed() -> None:
     assert rows[1][1:] == ("0", "0")
 
 
-def test_a_simulated_venue_becomes_a_source() -> None:
-    """With the simulator's addresses and the channels that it plays."""
-    made = demo._source("okx", "ws://127.0.0.1:1", "http://127.0.0.1:1", {"trades": ("BTC-USDT",), "books": ("A", "B")})
-    assert (made.venue, made.endpoints, made.rest) == ("okx", ("ws://127.0.0.1:1",), "http://127.0.0.1:1")
-    assert made.subscribe == (
-        Subscribe(channels=("trades",), symbols=("BTC-USDT",)),
-        Subscribe(channels=("books",), symbols=("A", "B")),
+def test_what_is_recorded_is_told_in_words() -> None:
+    """Channels and symbols of every block; a pattern reads as what it means; no line is wider than the terminal."""
+    blocks = (
+        Subscribe(channels=("trades", "books"), symbols=("BTC-USDT", "*-USDT-SWAP")),
+        Subscribe(channels=("tickers",), symbols=("A", "B")),
     )
+    console = Console(width=80, file=StringIO(), highlight=False)
+    console.print(demo._asked(Source(name="okx", venue="okx", endpoints=(), rest="", subscribe=blocks)))
+    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert " ".join(" ".join(lines).split()) == (
+        "source: okx: trades, books of BTC-USDT, all that is listed as *-USDT-SWAP; tickers of A, B"
+    )
+    assert len(lines) == 2
+    assert lines[1].startswith(" " * len("database: ")) and max(map(len, lines)) <= 80
+
+
+def test_every_source_of_the_demo_is_one_that_its_venue_takes() -> None:
+    """Under a name of its own, without a fault and without a doubt; one of them shows what a pattern is."""
+    plans = [(venue.name, source) for venue, sources in demo_venues() for source in sources]
+    assert len({source.name for _, source in plans}) == len(plans) == 3
+    for name, source in plans:
+        venue = venues()[source.venue]
+        assert source.venue == name
+        assert (venue.check(source), venue.warnings(source)) == ([], [])
+    assert any(has_patterns(source) for _, source in plans)
 
 
 def test_the_questions_are_five_statements_that_say_what_they_are() -> None:
-    """Each with a line for people."""
+    """Each with a line for people, none wider than a terminal."""
     assert len(EXAMPLES) == 5
     assert all(queries()[name] and queries().about[name] for name in EXAMPLES)
+    assert all(len(line) <= 80 for name in EXAMPLES for line in queries()[name].decode().splitlines())
+    assert all(len(queries().about[name]) <= 80 for name in EXAMPLES)
