@@ -53,6 +53,15 @@ class Followed:
         return FOLLOW_SECONDS if has_patterns(self.source) else LOOK_SECONDS
 
 
+def listed(rest: Rest, listing: Listing) -> list[Instrument]:
+    """Everything that a venue lists. Raises `ConnectionLost` where it cannot be asked, `PoisonMessage` where its
+    answers are none, or nothing at all: that is a mistake of the venue's, and must not end every subscription."""
+    found = [one for ask in listing.asks for one in listing.read(rest.get(ask.path, ask.params).body)]
+    if not found:
+        raise PoisonMessage("the venue lists nothing at all")
+    return found
+
+
 class Following:
     """`serve` records what a source asks for now; `connect` opens the database, or raises while there is none; `ask`
     makes the client of a source's venue."""
@@ -98,12 +107,7 @@ class Following:
             raise Unlisted("what is listed could not be asked: " + "; ".join(troubles))
 
     def _look(self, each: Followed) -> None:
-        found: list[Instrument] = []
-        for ask in each.listing.asks:
-            answer = each.rest.get(ask.path, ask.params)
-            found += each.listing.read(answer.body)
-        if not found:
-            raise PoisonMessage("the venue lists nothing at all")
+        found = listed(each.rest, each.listing)
         each.stored = each.stored and found == each.instruments
         each.instruments = found
         symbols = each.listing.alive(found)

@@ -1,8 +1,8 @@
 """What `check --connect` finds out: whether everything that the configuration names can be reached and used from here.
 
-Owns the findings, a sentence each: per source DNS, proxy or connection, TLS, clock and one subscription; the database;
-the disk. Each takes SECONDS at the most. Never writes anywhere, takes no lock, and stores nothing of what comes, so it
-works beside a running recorder.
+Owns the findings, a sentence each: per source DNS, proxy or connection, TLS, clock, what its patterns mean and one
+subscription; the database; the disk. Each takes SECONDS at the most. Never writes anywhere, takes no lock, and stores
+nothing of what comes, so it works beside a running recorder.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import ssl
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -23,7 +24,10 @@ from recorder.capture.reach import Deadline, Target, resolve, secure, target, tr
 from recorder.capture.rest import Rest
 from recorder.capture.transport import Options, Transport
 from recorder.config import Config, Source
-from recorder.errors import ConnectionLost, Exit, RecorderError
+from recorder.errors import ConnectionLost, Exit, PoisonMessage, RecorderError
+from recorder.following import listed
+from recorder.listing import Listing, has_patterns, is_pattern
+from recorder.listing import resolve as resolve_patterns
 from recorder.records import Ack, Burst, Decoded, Header, Notice, Reaction, Refusal, Streams, now_us
 from recorder.redact import clean, redact
 from recorder.settings.units import show_bytes
@@ -84,6 +88,10 @@ def _source(source: Source) -> Iterator[Finding]:
         if steps[0].ok and steps[-1].ok is not False:
             reached.add(base)
     yield Finding("clock", source.name, *_clock(source, venue.time, source.rest in reached))
+    if has_patterns(source) and venue.listing is not None:
+        ok, sentence, symbols = _listed(source, venue.listing, source.rest in reached)
+        yield Finding("instruments", source.name, ok, sentence)
+        source = resolve_patterns(source, symbols)
     endpoint = next((each for each in source.endpoints if each in reached), None)
     yield Finding("subscription", source.name, *_subscription(source, venue, endpoint))
 
@@ -179,6 +187,28 @@ def _clock(source: Source, keeper: Timekeeper | None, reached: bool) -> tuple[bo
     return True, f"{words} {within}"
 
 
+# --- what its patterns mean ------------------------------------------------------------------------------------------
+
+
+def _listed(source: Source, listing: Listing, reached: bool) -> tuple[bool | None, str, list[str]]:
+    """What the venue lists, and how much of it each pattern means. One that means nothing is most likely mistyped."""
+    if not reached:
+        return None, f"not checked: {source.rest or 'no REST address'} was not reached", []
+    rest = Rest(source.rest, _proxy(source), deadline=SECONDS)
+    try:
+        symbols = listing.alive(listed(rest, listing))
+    except ConnectionLost as lost:
+        return False, lost.detail, []
+    except PoisonMessage as poison:
+        return False, f"{source.rest}: {poison}", []
+    finally:
+        rest.close()
+    patterns = dict.fromkeys(each for block in source.subscribe for each in block.symbols if is_pattern(each))
+    counts = {each: sum(fnmatchcase(symbol, each) for symbol in symbols) for each in patterns}
+    matches = ", ".join(f"{count} match {each}" for each, count in counts.items())
+    return all(counts.values()), f"{len(symbols)} listed, {matches}", symbols
+
+
 # --- one subscription ------------------------------------------------------------------------------------------------
 
 
@@ -186,7 +216,7 @@ def _subscription(source: Source, venue: Venue, endpoint: str | None) -> tuple[b
     """Ask for the first subscription, and wait for whatever the venue makes of it."""
     line = next((line for line in venue.lines(source) if line.subscriptions), None)
     if line is None:
-        return None, "not checked: the source asks for nothing"
+        return None, "not checked: there is nothing to ask for"
     if endpoint is None:
         return None, "not checked: no endpoint was reached"
     first = line.subscriptions[0]

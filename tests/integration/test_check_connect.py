@@ -4,109 +4,22 @@ from __future__ import annotations
 
 import json
 import shutil
-import socket
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from typer.testing import CliRunner
 
-from recorder import cli
 from recorder.capture.reach import trust
 from recorder.commands import connecting
-from recorder.simulator.clock import SystemClock
 from recorder.simulator.faults import Ignore, Reject
-from recorder.simulator.market import Market
-from recorder.simulator.okx import LISTINGS, NO_LIMITS, OkxVenue
+from recorder.simulator.okx import OkxVenue
 from recorder.simulator.server import Simulator
 from recorder.venues import venues
 from tests.fault.gateway import Gateway, Manners
 from tests.fault.pooler import Pooler
-
-Line = dict[str, Any]
-
-
-class Skewed(SystemClock):
-    """A venue's clock that is so many seconds off."""
-
-    def __init__(self, seconds: float) -> None:
-        self._us = round(seconds * 1e6)
-
-    def wall_us(self) -> int:
-        """Microseconds since 1970 UTC, and that much."""
-        return time.time_ns() // 1000 + self._us
-
-
-@contextmanager
-def simulated(clock: SystemClock | None = None, tls: Path | None = None) -> Iterator[Simulator[OkxVenue]]:
-    """A venue that runs by itself."""
-    clock = clock or SystemClock()
-    one = OkxVenue(Market(LISTINGS, clock.wall_us(), rate=50), rules=NO_LIMITS, clock=clock)
-    with Simulator(one, tls=tls) as simulator:
-        yield simulator
-
-
-@dataclass
-class Setup:
-    """A configuration, and what the command says of it."""
-
-    folder: Path
-    database: str
-    endpoint: str = ""
-    rest: str = ""
-    proxy: str = ""
-    channel: str = "trades"
-    spool: str = 'min_free = "1MiB"\nmax_size = "64MiB"'
-    data_dir: str = ""
-    code: int | None = None
-    output: str = field(default="", repr=False)
-
-    def write(self) -> None:
-        """The file."""
-        proxy = f'proxy = "{self.proxy}"' if self.proxy else ""
-        (self.folder / "recorder.toml").write_text(f"""
-[recorder]
-data_dir = "{self.data_dir or self.folder / "data"}"
-[database]
-url = "{self.database}"
-[spool]
-{self.spool}
-[[source]]
-venue = "okx"
-endpoints = ["{self.endpoint}"]
-rest = "{self.rest}"
-{proxy}
-[[source.subscribe]]
-channels = ["{self.channel}"]
-symbols = ["BTC-USDT"]
-""")
-
-    def check(self, *more: str) -> str:
-        """What the command prints."""
-        self.write()
-        result = CliRunner().invoke(cli.app, ["--config", str(self.folder / "recorder.toml"), "check", *more])
-        self.code = result.exit_code
-        self.output = result.output
-        assert "s3cret" not in self.output
-        assert "Traceback" not in self.output
-        return result.stdout
-
-    def checks(self) -> list[Line]:
-        """Its findings."""
-        answer = json.loads(self.check("--connect", "--json"))
-        assert answer["ok"] == (self.code == 0)
-        found: list[Line] = answer["checks"]
-        assert all(line["sentence"] and "\n" not in line["sentence"] for line in found)
-        return found
-
-    def failed(self) -> Mapping[str, str]:
-        """What failed, and the sentence for it."""
-        return {line["check"]: line["sentence"] for line in self.checks() if line["ok"] is False}
+from tests.integration.checking import Setup, Skewed, closed, simulated
 
 
 @pytest.fixture
@@ -120,14 +33,6 @@ def venue() -> Iterator[Simulator[OkxVenue]]:
 def setup(tmp_path: Path, database: str, venue: Simulator[OkxVenue]) -> Setup:
     """A configuration in which everything is well."""
     return Setup(tmp_path, database, venue.ws_url, venue.http_url)
-
-
-@contextmanager
-def closed() -> Iterator[int]:
-    """A port at which nobody listens."""
-    with socket.socket() as held:
-        held.bind(("127.0.0.1", 0))
-        yield held.getsockname()[1]
 
 
 # --- all is well -----------------------------------------------------------------------------------------------------
