@@ -64,8 +64,7 @@ class RecorderProcess:
         self.home.mkdir(parents=True, exist_ok=True)
         head = f'[recorder]\ndata_dir = "{self.home / "data"}"\nlisten = "127.0.0.1:{self.port}"\n'
         self.config.write_text(head + self.toml)
-        environ = {**os.environ, "PYTHONPATH": str(ROOT), "LOG_FORMAT": "json", **self.environ}
-        environ.pop("RECORDER_FAILPOINT", None)
+        environ = self.environment()
         if failpoint:
             environ["RECORDER_FAILPOINT"] = failpoint
         with self.log.open("ab") as log:
@@ -77,6 +76,12 @@ class RecorderProcess:
                 env=environ,
                 cwd=self.home,
             )
+
+    def environment(self) -> dict[str, str]:
+        """The variables that it, and every command on its configuration, is run with."""
+        environ = {**os.environ, "PYTHONPATH": str(ROOT), "LOG_FORMAT": "json", **self.environ}
+        environ.pop("RECORDER_FAILPOINT", None)
+        return environ
 
     @property
     def running(self) -> subprocess.Popen[bytes]:
@@ -146,16 +151,22 @@ class RecorderProcess:
 def okx_toml(
     database: str, ws: str, rest: str, subscribe: dict[str, list[str]], *, name: str = "okx", **more: str
 ) -> str:
-    """A configuration of one simulated source. `subscribe`: channel → symbols; `more`: extra lines by section."""
+    """A configuration of one simulated source. `more`: extra lines by section."""
+    return config_toml(database, source_toml(ws, rest, subscribe, name=name), **more)
+
+
+def config_toml(database: str, *sources: str, **more: str) -> str:
+    """A configuration of these sources. `more`: extra lines by section."""
     lines = [f'[database]\nurl = "{database}"\nflush_age = "50ms"', more.get("database", ""), "[spool]"]
-    lines += [more.get("spool", 'max_size = "64MiB"\nmin_free = "1MiB"')]
-    lines += [source_toml(ws, rest, subscribe, name=name)]
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, more.get("spool", 'max_size = "64MiB"\nmin_free = "1MiB"'), *sources])
 
 
-def source_toml(ws: str, rest: str, subscribe: dict[str, list[str]], *, name: str = "okx") -> str:
-    """One [[source]] with its subscriptions."""
-    lines = ["[[source]]", f'name = "{name}"', 'venue = "okx"', f'endpoints = ["{ws}"]', f'rest = "{rest}"']
+def source_toml(
+    ws: str, rest: str, subscribe: dict[str, list[str]], *, name: str = "okx", venue: str = "okx", **options: str
+) -> str:
+    """One [[source]] with its subscriptions. `subscribe`: channel → symbols; `options`: the venue's own keys."""
+    lines = ["[[source]]", f'name = "{name}"', f'venue = "{venue}"', f'endpoints = ["{ws}"]', f'rest = "{rest}"']
+    lines += [f'{key} = "{value}"' for key, value in options.items()]
     for channel, symbols in subscribe.items():
         lines += ["[[source.subscribe]]", f"channels = {json.dumps([channel])}", f"symbols = {json.dumps(symbols)}"]
     return "\n".join(lines) + "\n"
