@@ -221,7 +221,7 @@ class BaseVenue(ABC):
                 hint = suggest(found, words) or f"; one of {', '.join(words)}"
                 variable = f"{self.name}_{option}".upper()
                 hint = hint if words else f'; write {option} = "${{{variable}:?set {variable}}}"'
-                yield f'{option}: "{found}" is no {option} of this venue{hint}' if found else f"{option}: is missing{hint}"
+                yield f"{option}: " + (f'"{found}" is no {option} of this venue' if found else "is missing") + hint
 
     def _check_limits(self, source: Source) -> Iterator[str]:
         frames, beats = source.limits.get("frames_per_minute", 0), math.ceil(60 / self.heartbeat.interval)
