@@ -6,10 +6,11 @@ Owns making and mending them. Judges nothing.
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -212,15 +213,12 @@ def small_disk(place: Path, size: int) -> Iterator[Path]:
         subprocess.run(["umount", "--lazy", str(place)], check=True)
 
 
-def fill(disk: Path) -> Path:
-    """A file that takes all the room there is."""
+def fill(disk: Path, *, leave: int) -> Path:
+    """A file that takes all the room there is but for so many bytes."""
     ballast = disk / "ballast"
-    with ballast.open("ab", buffering=0) as file:
-        try:
-            while file.write(bytes(64 << 10)):
-                pass
-        except OSError:
-            pass
+    with ballast.open("ab", buffering=0) as file, suppress(OSError):
+        while (room := shutil.disk_usage(disk).free - leave) > 0:
+            file.write(bytes(min(room, 64 << 10)))
     return ballast
 
 
@@ -242,7 +240,7 @@ def full_disk(given: Given) -> Iterator[Trouble]:
             server.url,
             "the database server's disk is full (",
             lambda: (disk / "ballast").unlink(),
-            lambda: fill(disk),
+            lambda: fill(disk, leave=0),
         )
         server.stop("immediate")
 
