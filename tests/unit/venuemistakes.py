@@ -210,8 +210,8 @@ _INFOWAY = [
     ),
     (
         infoway("limits = { max_symbols = 10 }"),
-        f"{_I}.limits.max_symbols: unknown key; known here: connects_per_second, frames_per_minute, max_connections, "
-        "operations_per_hour, request_bytes, symbols_per_connection",
+        f"{_I}.limits.max_symbols: unknown key; known here: book_requests_per_second, connects_per_second, "
+        "frames_per_minute, max_connections, operations_per_hour, request_bytes, symbols_per_connection",
     ),
     # units
     (infoway('coalesce = "2"'), f'{_I}.coalesce: "2" has no unit; write a duration like "250ms", "10s" or "7d"'),
