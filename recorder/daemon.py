@@ -18,12 +18,12 @@ from loguru import logger
 
 from recorder import __version__
 from recorder.capture.backoff import Window
-from recorder.capture.datadir import DataDir
+from recorder.capture.datadir import DataDir, unusable
 from recorder.capture.rest import Rest
 from recorder.capture.unheard import names
 from recorder.clockwatch import EVERY_SECONDS, ClockWatch
 from recorder.config import Config, Source
-from recorder.errors import ConfigError, Exit, RecorderError, SinkUnavailable
+from recorder.errors import Exit, RecorderError, SinkUnavailable
 from recorder.following import Following, remembered
 from recorder.observe.health import Beats, Watchdog, notify
 from recorder.observe.http import HttpServer, Pages
@@ -171,6 +171,7 @@ class Daemon:
             spool_bytes=lane.reader.size(),
             endpoint=feed.endpoint if feed is not None else "",
             trouble=feed.trouble if feed is not None else "",
+            shedding=lane.state.trouble if lane.state is not None else "",
         )
 
 
@@ -241,7 +242,7 @@ def _make_room(config: Config) -> None:
     try:
         config.home.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigError([f"data_dir {config.home} cannot be made: {error.strerror}"]) from error
+        raise unusable(f"data_dir {config.home} cannot be made", error) from error
 
 
 def _supervise(daemon: Daemon, stop: threading.Event) -> int:

@@ -309,18 +309,25 @@ class Pipeline:
         for lane in lanes:
             if lane.state is not None:
                 at = lane.state.uncommitted_at
-                self._shed(lane.state, short and at is not None and now_us() - at > STUCK_US)
+                self._shed(lane.state, short if at is not None and now_us() - at > STUCK_US else "")
 
     @staticmethod
-    def _shed(state: FeedState, shedding: bool) -> None:
-        if state.shedding != shedding:
-            state.shedding = shedding
-            word = "no room left in the spool: shedding what comes in" if shedding else "room again in the spool"
+    def _shed(state: FeedState, reason: str) -> None:
+        if bool(state.shedding) != bool(reason):
+            state.shedding = reason
+            word = state.trouble or "the spool has room again"
             logger.bind(event="spool.shedding", feed=state.feed).warning("{}: {}", state.feed, word)
 
-    def _short(self) -> bool:
+    def _short(self) -> str:
+        """Why there is no room, empty if there is."""
         limits = self.config.spool
-        return self.spool_bytes() > limits.max_size or shutil.disk_usage(self.home.spool).free < limits.min_free
+        if self.spool_bytes() > limits.max_size:
+            return "the spool has reached spool.max_size and the database takes nothing"
+        if shutil.disk_usage(self.home.spool).free < limits.min_free:
+            return "the spool's disk has less than spool.min_free left and the database takes nothing"
+        if any(lane.state.disk_full for lane in self.lanes if lane.state is not None):
+            return "the spool's disk is full"  # where min_free is too small to say so before
+        return ""
 
     # --- what the metrics ask --------------------------------------------------------------------------------------
 

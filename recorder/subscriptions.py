@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import math
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -16,7 +17,7 @@ from zlib import crc32
 
 from recorder.config import Source
 from recorder.listing import Ask, Listing, is_pattern
-from recorder.venues import Channel, Code, Limits, Line, Request, Subscription, Timekeeper
+from recorder.venues import Channel, Code, Heartbeat, Limits, Line, Request, Subscription, Timekeeper
 
 
 def wanted(source: Source) -> list[Subscription]:
@@ -59,7 +60,8 @@ def suggest(word: str, known: Iterable[str]) -> str:
     """`; did you mean "trades"?`, or nothing if nothing comes close."""
     names = list(known)
     folded = {name.lower(): name for name in names}
-    exact = difflib.get_close_matches(word, names, n=1, cutoff=0.8)
+    same = [name for name in names if name.lower() == word.lower()]  # candle1h; of candle1M and candle1m neither
+    exact = same if len(same) == 1 else difflib.get_close_matches(word, names, n=1, cutoff=0.8)
     close = exact or [folded[each] for each in difflib.get_close_matches(word.lower(), folded, n=1, cutoff=0.6)]
     return f'; did you mean "{close[0]}"?' if close else ""
 
@@ -147,8 +149,10 @@ class Key:
 class BaseVenue(ABC):
     """Planning for a venue that serves channels on paths."""
 
+    name: str
     channels: tuple[Channel, ...]
     codes: tuple[Code, ...]
+    heartbeat: Heartbeat
     limits: Limits
     time: Timekeeper | None = None
     listing: Listing | None = None
@@ -180,7 +184,7 @@ class BaseVenue(ABC):
 
     def check(self, source: Source) -> list[str]:
         """Everything wrong with a source, one sentence each, with its place."""
-        problems = [*self._check_endpoints(source), *self._check_options(source)]
+        problems = [*self._check_addresses(source), *self._check_options(source), *self._check_limits(source)]
         for b, block in enumerate(source.subscribe):
             for n, channel in enumerate(block.channels):
                 if problem := self._check_channel(channel, block.symbols):
@@ -200,27 +204,40 @@ class BaseVenue(ABC):
             problems.append(f"needs {needed} connections, but limits allow {allowed}; subscribe to less")
         return problems
 
-    def _check_endpoints(self, source: Source) -> Iterator[str]:
-        for n, url in enumerate(source.endpoints):
-            host, there = url[: len(url) - len(urlsplit(url).path)], urlsplit(url).path
-            path = next((p for p in self.paths.values() if p in there), None)
+    def _check_addresses(self, source: Source) -> Iterator[str]:
+        added = f"/{self.time.path.strip('/').partition('/')[0]}/" if self.time else ""
+        addresses = [(f"endpoints[{n}]", url, tuple(self.paths.values())) for n, url in enumerate(source.endpoints)]
+        for place, url, paths in [*addresses, ("rest", source.rest, (added,) if added else ())]:
+            there = urlsplit(url).path
+            path = next((p for p in paths if p in f"{there}/"), None)
             if path:
-                better = host + there[: there.index(path)]
-                yield f'endpoints[{n}]: "{url}" holds a path that the recorder adds itself; did you mean "{better}"?'
+                better = url[: len(url) - len(there)] + there[: f"{there}/".index(path)]
+                yield f'{place}: "{url}" holds a path that the recorder adds itself; did you mean "{better}"?'
 
     def _check_options(self, source: Source) -> Iterator[str]:
         for option, words in self.required.items():
             found = source.options.get(option, "")
             if not found or (words and found not in words):
-                hint = suggest(found, words) or (f"; one of {', '.join(words)}" if words else "")
-                yield f'{option}: "{found}" is none{hint}' if found else f"{option}: is missing{hint}"
+                hint = suggest(found, words) or f"; one of {', '.join(words)}"
+                variable = f"{self.name}_{option}".upper()
+                hint = hint if words else f'; write {option} = "${{{variable}:?set {variable}}}"'
+                yield f"{option}: " + (f'"{found}" is no {option} of this venue' if found else "is missing") + hint
+
+    def _check_limits(self, source: Source) -> Iterator[str]:
+        frames, beats = source.limits.get("frames_per_minute", 0), math.ceil(60 / self.heartbeat.interval)
+        if 0 < frames <= beats:
+            yield (
+                f"limits.frames_per_minute: {frames} leaves nothing to subscribe with: heartbeats alone are {beats} "
+                "a minute; 0 is no limit"
+            )
 
     def _check_channel(self, channel: str, symbols: Sequence[str]) -> str:
         if channel in self.private:
             return f'"{channel}" is a private channel; this recorder records market data only'
         if self.channel(channel) is None:
             names = [c.name for c in self.channels if "*" not in c.name]
-            return f'there is no channel "{channel}"{suggest(channel, [*names, *self.families])}'
+            hint = suggest(channel, [*names, *self.families]) or "; `recorder venues` lists those that there are"
+            return f'there is no channel "{channel}"{hint}'
         key = self.key(channel)
         if symbols and key is None:
             return f'"{channel}" takes no symbols; give it a block of its own without any'
@@ -231,8 +248,9 @@ class BaseVenue(ABC):
     def _check_symbol(self, symbol: str, channels: Sequence[str]) -> str:
         """What the first of a block's channels that minds it has against a symbol."""
         if is_pattern(symbol):
-            listless = self.listing is None or next((c for c in channels if not self._listed(c)), "")
-            return f'"{symbol}" is a pattern, but the venue gives no list for {listless or "it"}' if listless else ""
+            listless = next((c for c in channels if self.listing is None or not self._listed(c)), "")
+            reason = f'"{symbol}" is a pattern, but the venue gives no list for {listless}; write out what you want'
+            return reason if listless else ""
         keys = dict.fromkeys(self.key(channel) for channel in channels if self.channel(channel))
         return next((problem for key in keys if key and (problem := key.problem(symbol))), "")
 

@@ -5,6 +5,7 @@ Owns the lock and the identity. Never looks into a segment further than its head
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import socket
@@ -16,6 +17,22 @@ from recorder.capture.files import Files, OsFiles, put_file
 from recorder.capture.spool import REFUSED
 from recorder.capture.spoolreader import spooled_feeds
 from recorder.errors import AlreadyRunning, ConfigError, SpoolFault
+
+_ADVICE = {
+    errno.EEXIST: "; that is no directory: choose another one",
+    errno.ENOTDIR: "; choose another one",
+    errno.EROFS: "; choose another one, or have it mounted for writing",
+    errno.EACCES: "; give it to this user, or choose another one",
+    errno.ENOSPC: "; make room, or choose another one",
+    errno.EDQUOT: "; make room, or choose another one",
+}
+
+
+def unusable(what: str, error: OSError) -> ConfigError | SpoolFault:
+    """`what` went wrong, why, and what to do: the user's to mend, or something that may pass by itself."""
+    where = f" ({error.filename})" if error.filename and str(error.filename) not in what.split() else ""
+    sentence = f"{what}: {error.strerror or error}{where}{_ADVICE.get(error.errno or 0, '')}"
+    return ConfigError([sentence]) if error.errno in REFUSED else SpoolFault(sentence)
 
 
 class DataDir:
@@ -47,9 +64,7 @@ class DataDir:
             self._files.sync_directory(self.home)
         except OSError as error:
             self.release()
-            if error.errno in REFUSED:
-                raise ConfigError([f"data_dir {self.home} cannot be used: {error.strerror}"]) from error
-            raise SpoolFault(f"data_dir {self.home} cannot be used: {error.strerror or error}") from error
+            raise unusable(f"data_dir {self.home} cannot be used", error) from error
         except (ConfigError, AlreadyRunning):
             self.release()
             raise

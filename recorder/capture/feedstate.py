@@ -29,7 +29,8 @@ class FeedState:
         self.lock = threading.Lock()
         self.head = 0  # number after the last frame that was offered or left to the spool
         self.live = False
-        self.shedding = False  # the spool has no room for what the database does not take: set by the writer
+        self.shedding = ""  # why the spool has no room for what the database does not take: set by the writer
+        self.disk_full = ""  # why the last burst was not kept: set by the feed
         self.queued_bytes = 0
         self.uncommitted_at: int | None = None  # received_at of the oldest record that is not committed
         self._items = items
@@ -37,6 +38,12 @@ class FeedState:
         self._overflows = overflows
         self._committed = 0  # the writer may read and commit a burst before the feed comes to offer it
         self._marks: deque[tuple[int, int]] = deque()  # (first, received_at) of what the queue was given
+
+    @property
+    def trouble(self) -> str:
+        """Why what comes in is not kept, in a sentence; empty while it is."""
+        reason = self.disk_full or self.shedding
+        return f"{reason}: what comes in is shed" if reason else ""
 
     # --- the feed's side -------------------------------------------------------------------------------------------
 

@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from loguru import logger
+
 from recorder.capture.feedstate import FeedState
 from recorder.capture.spool import SpoolFull
 from recorder.observe.metrics import Metrics
@@ -75,7 +77,9 @@ class Intake:
         try:
             first = self._spool.append(kind, frames, at)
         except SpoolFull:
+            self._tell("the spool's disk is full")
             return self._shed(Burst(self._spool.next, at, kind, frames))
+        self._tell("")
         decoded = self._decoder.decode(Burst(first, at, kind, frames))
         self._state.offer(decoded)
         self._count(decoded)
@@ -87,6 +91,13 @@ class Intake:
         if self.lost and self.note(Shed(self.lost)):
             self.lost = 0
         return not self.lost
+
+    def _tell(self, full: str) -> None:
+        """Say that the disk takes nothing, or something again; once each."""
+        if self._state.disk_full != full:
+            self._state.disk_full = full
+            word = self._state.trouble or "the spool's disk has room again"
+            logger.bind(event="spool.full", feed=self._state.feed).warning("{}: {}", self._state.feed, word)
 
     def _shed(self, burst: Burst) -> Decoded:
         """What could not be kept is counted by channel, and becomes a gap: see `_own_up`."""

@@ -11,11 +11,14 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from recorder.config import Config
 from recorder.errors import RecorderError
 from recorder.redact import redact
+
+if TYPE_CHECKING:
+    import psycopg
 
 ASK_SECONDS = 3.0
 _MOST = 16 << 20
@@ -174,9 +177,17 @@ def _database(config: Config, identity: str | None, problems: list[str]) -> dict
             found = {"schema": version.found, "expected": version.expected, "state": version.state.value}
             return found | (_facts(conn, identity) if version.found else {"positions": [], "gaps": []})
     except psycopg.Error as error:
-        words = (str(error).strip().splitlines() or ["no reason given"])[0]
-        problems.append(f"database: {redact(words)}")
+        problems.append(f"database: {_refusal(error)}")
         return None
+
+
+def _refusal(error: psycopg.Error) -> str:
+    """The sentence that the recorder has for it, and the server's own words."""
+    from recorder.store.sqlstate import classify, classify_connect
+
+    rule = classify(error) if error.sqlstate else classify_connect(error)
+    words = error.diag.message_primary or (str(error).strip().splitlines() or ["no reason given"])[0]
+    return redact(f"{rule.sentence} ({words})")
 
 
 _POSITION = ("recorder_id", "feed", "run", "next", "epoch", "committed_age_seconds", "watermark_age_seconds")

@@ -15,7 +15,8 @@ import msgspec
 @dataclass(frozen=True, slots=True)
 class FeedReport:
     """One connection. `run`, `head`: the number after the last frame received; `position_run`, `position`: the next
-    frame to commit, None until the database told. `trouble` says in a sentence why it is not connected."""
+    frame to commit, None until the database told. `trouble` says in a sentence why it is not connected,
+    `shedding` why what it receives is not kept."""
 
     feed: str
     source: str
@@ -34,6 +35,7 @@ class FeedReport:
     spool_bytes: int = 0
     endpoint: str = ""
     trouble: str = ""
+    shedding: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,7 @@ class Report:
         reasons = ["the recorder is stopping"] if self.stopping else []
         reasons += [f"database: {self.database}"] if self.database else []
         reasons += [f"fenced: {self.fenced}"] if self.fenced else []
+        reasons += [f"feed {feed.feed}: {feed.shedding}" for feed in self.feeds if feed.shedding]
         return reasons + [_unready(feed) for feed in self.feeds if not feed.connected and not feed.draining]
 
     def json(self) -> bytes:

@@ -31,13 +31,17 @@ def _split(text: str) -> SplitResult:
     """The parts of a URL whose host and port are sound."""
     try:
         parts = urlsplit(text)
-        port = parts.port
     except ValueError:
         raise ValueError("is no URL that can be read") from None
+    try:
+        port = parts.port
+    except ValueError:
+        hint = "; / ? and # in user or password must be percent-encoded (/ is %2F)" if "@" in text else ""
+        raise ValueError(f"has a port that is no number from 1 to 65535{hint}") from None
     if not parts.hostname or any(c.isspace() for c in text):
         raise ValueError("is no URL with a host")
     if port == 0:
-        raise ValueError("has port 0")
+        raise ValueError("has a port that is no number from 1 to 65535")
     return parts
 
 

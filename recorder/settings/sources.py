@@ -120,7 +120,7 @@ def _options(table: Table, venue: Venue | None) -> tuple[dict[str, str], bool]:
     keys = venue.options if venue else {}
     for key in keys:
         secret = venue is not None and key in venue.secrets
-        value = table.take(key, word, "", secret=secret)
+        value = table.take(key, _item, "", secret=secret)
         if value:
             found[key] = Secret(value) if secret else value
             table.report.secrets += [value] if secret else []

@@ -10,7 +10,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -206,8 +206,7 @@ class Connector:
         pid, started, read_only = row
         if read_only:
             raise SinkUnavailable(f"the database is read-only (a standby, or read-only mode) ({self.where})")
-        if pid != conn.info.backend_pid:
-            self._refuse_transaction_pooling(conn)
+        refuse_transaction_pooling(conn, self._connect, self.where)
         version = schema_version(conn)
         if version.state is not State.CURRENT:
             raise SinkParked(f"{version.sentence} ({self.where})")
@@ -215,25 +214,34 @@ class Connector:
         conn.execute(queries()["create_incoming_candles"])
         return Backend(pid, started)
 
-    def _refuse_transaction_pooling(self, conn: psycopg.Connection[Any]) -> None:
-        """The server process is not the one that greeted us: something stands between. It may pool sessions, but not
-        transactions. Proof: while a second client is inside a transaction, it sits on the process we just used."""
-        used = _pid(conn)
-        with self._connect() as second:
-            line = socket.socket(fileno=os.dup(second.fileno()))
-            timer = threading.Timer(PROBE_SECONDS, shut, (line,))
-            timer.start()
-            moved = False
-            # A second client that gets no server process at all proves that sessions are not shared.
-            with suppress(psycopg.OperationalError), second.transaction():
-                moved = _pid(second) == used or _pid(conn) != used
-            timer.cancel()
-            line.close()
-        if moved:
-            raise SinkParked(
-                f"a connection pooler in transaction mode stands before the database ({self.where}); "
-                "connect to the server itself, or to a pool in session mode"
-            )
+
+def refuse_transaction_pooling(
+    conn: psycopg.Connection[Any], another: Callable[[], psycopg.Connection[Any]], where: str
+) -> None:
+    """Raise SinkParked where a pooler hands transactions of one session to changing server processes: settings, session
+    locks and temporary tables would be lost or somebody else's. `another` opens a second connection to the same place.
+
+    If the server process is not the one that greeted us, something stands between. It may pool sessions, but not
+    transactions. Proof: while a second client is inside a transaction, it sits on the process we just used.
+    """
+    used = _pid(conn)
+    if used == conn.info.backend_pid:
+        return
+    with another() as second:
+        line = socket.socket(fileno=os.dup(second.fileno()))
+        timer = threading.Timer(PROBE_SECONDS, shut, (line,))
+        timer.start()
+        moved = False
+        # A second client that gets no server process at all proves that sessions are not shared.
+        with suppress(psycopg.OperationalError), second.transaction():
+            moved = _pid(second) == used or _pid(conn) != used
+        timer.cancel()
+        line.close()
+    if moved:
+        raise SinkParked(
+            f"a connection pooler in transaction mode stands before the database ({where}); "
+            "connect to the server itself, or to a pool in session mode"
+        )
 
 
 def _parse(url: str) -> dict[str, Any]:

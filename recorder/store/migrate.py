@@ -13,6 +13,7 @@ import psycopg
 
 from recorder.errors import SinkUnavailable
 from recorder.redact import redact
+from recorder.store.connection import refuse_transaction_pooling
 from recorder.store.reconcile import Options, reconcile
 from recorder.store.schema import (
     Conn,
@@ -67,14 +68,20 @@ def migrate(
 
 def migrate_url(url: str, options: Options | None = None, say: Say | None = None) -> Report:
     """`migrate` over a connection of its own; raises SinkUnavailable with one sentence."""
+
+    def connect() -> Conn:
+        return psycopg.connect(url, autocommit=True, connect_timeout=10, application_name="recorder/migrate")
+
     try:
-        conn = psycopg.connect(url, autocommit=True, connect_timeout=10, application_name="recorder/migrate")
+        conn = connect()
     except psycopg.Error as error:
         # Not "from error": what libpq says of a connection string can hold what stands in it.
         words = (str(error).strip().splitlines() or [""])[0]
         raise SinkUnavailable(redact(f"{classify_connect(error).sentence} ({words})")) from None
     try:
         with conn:
+            info = conn.info
+            refuse_transaction_pooling(conn, connect, f"{info.host}:{info.port}/{info.dbname}")
             return migrate(conn, options, say)
     except psycopg.Error as error:
         raise SinkUnavailable(redact(f"{classify(error).sentence} ({error.diag.message_primary or error})")) from error

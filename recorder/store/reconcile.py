@@ -195,6 +195,9 @@ def _grant(run: _Run, role: str, what: str, tables: list[str]) -> None:
     for table in lacking:
         step = partial(run.execute, "common", f"grant_{what}", table=table, role=role)
         run.patience.run(run.conn, f"grant on {table}", step)
+    # Whoever has a right but may not pass it on is only warned by the server, and nothing is granted.
+    if still := run.names("common", _LACKING[what], {"role": role, "tables": lacking}) if lacking else []:
+        raise SinkUnavailable(f"grant on {still[0]}: this database user may not; run `recorder migrate` as the owner")
     if lacking:
         run.did(f"let {role} {what} {len(lacking)} tables")
 

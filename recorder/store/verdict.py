@@ -43,7 +43,10 @@ def fenced(found: Mapping[str, Position], epochs: Mapping[str, int]) -> None:
     """Raise Fenced if any position has an epoch above the one we own."""
     taken = [feed for feed, position in found.items() if feed in epochs and position.epoch > epochs[feed]]
     if taken:
-        raise Fenced(f"another recorder with this identity has taken over {', '.join(sorted(taken))}")
+        raise Fenced(
+            f"another recorder with this identity has taken over {', '.join(sorted(taken))}: stop one of the two; "
+            "a second recorder needs a data_dir of its own, not a copy of one"
+        )
 
 
 def ordinal(run: str) -> int:

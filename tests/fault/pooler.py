@@ -1,4 +1,4 @@
-"""A connection pooler before a PostgreSQL server, in session or in transaction mode; enough for sessions without COPY.
+"""A connection pooler before a PostgreSQL server, in session or in transaction mode; the latter without COPY.
 
 Owns its server connections and a greeting of its own, with a process number of its own, as poolers have. Trust
 authentication only.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import socket
 import struct
 import threading
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from types import TracebackType
 from urllib.parse import urlsplit, urlunsplit
 
@@ -17,11 +17,12 @@ PROTOCOL = 196608
 
 
 class Pooler:
-    """`shared`: all clients take turns on one server connection, a transaction at a time."""
+    """`shared`: all clients that come take turns on one server connection, a transaction at a time. May be changed
+    while it runs, as a pooler's configuration is."""
 
     def __init__(self, host: str, port: int, *, shared: bool) -> None:
         self._target = (host, port)
-        self._shared = shared
+        self.shared = shared
         self._turn = threading.Lock()
         self._greeting = b""
         self._servers: list[socket.socket] = []
@@ -64,14 +65,19 @@ class Pooler:
         with suppress(OSError, struct.error):
             (size,) = struct.unpack("!I", client.recv(4, socket.MSG_WAITALL))
             startup = client.recv(size - 4, socket.MSG_WAITALL)
-            server, greeting = self._server(startup)
+            shared = self.shared
+            server, greeting = self._server(startup, shared)
             client.sendall(greeting)
-            self._relay(client, server)
+            if shared:
+                self._relay(client, server)
+            else:
+                self._spawn(_pass, server, client)
+                _pass(client, server)
 
-    def _server(self, startup: bytes) -> tuple[socket.socket, bytes]:
+    def _server(self, startup: bytes, shared: bool) -> tuple[socket.socket, bytes]:
         """A server connection and what the client is told of it: all but its process number."""
         with self._turn:
-            if self._shared and self._servers:
+            if shared and self._servers:
                 return self._servers[0], self._greeting
             server = socket.create_connection(self._target)
             self._servers.append(server)
@@ -90,7 +96,7 @@ class Pooler:
             kind, body = _message(client)
             if kind == b"X":
                 return
-            with self._turn if self._shared else nullcontext():
+            with self._turn:
                 while self._exchange(client, server, kind, body) != b"I":
                     kind, body = _message(client)
 
@@ -105,6 +111,16 @@ class Pooler:
             client.sendall(_packed(kind, body))
             if kind == b"Z":
                 return body
+
+
+def _pass(source: socket.socket, target: socket.socket) -> None:
+    """Bytes from one to the other, until either ends; then both do."""
+    with suppress(OSError):
+        while piece := source.recv(65536):
+            target.sendall(piece)
+    for one in (source, target):
+        with suppress(OSError):
+            one.shutdown(socket.SHUT_RDWR)
 
 
 def _message(one: socket.socket) -> tuple[bytes, bytes]:

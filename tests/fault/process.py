@@ -50,6 +50,7 @@ class RecorderProcess:
     process: subprocess.Popen[bytes] | None = None
     port: int = field(default_factory=free_port)
     environ: dict[str, str] = field(default_factory=dict)
+    through: tuple[str, ...] = ()  # a command that becomes what its arguments name
 
     @property
     def config(self) -> Path:
@@ -69,7 +70,7 @@ class RecorderProcess:
             environ["RECORDER_FAILPOINT"] = failpoint
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "recorder", "run", "--config", str(self.config), *arguments],
+                [*self.through, sys.executable, "-m", "recorder", "run", "--config", str(self.config), *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

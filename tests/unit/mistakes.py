@@ -156,7 +156,11 @@ MISTAKES: list[tuple[str, str]] = [
     (source('endpoints = "wss://h"'), f'{OPEN}.endpoints: "wss://h" must be a list; write endpoints = ["wss://h"]'),
     (source("endpoints = []"), f"{OPEN}.endpoints: is empty: leave it out to use the venue's own"),
     (source('endpoints = ["https://h"]'), f'{OPEN}.endpoints[0]: "https://h" must begin with wss:// or ws://'),
-    (source('endpoints = ["wss://h:99999"]'), f'{OPEN}.endpoints[0]: "wss://h:99999" is no URL that can be read'),
+    (
+        source('endpoints = ["wss://h:99999"]'),
+        f'{OPEN}.endpoints[0]: "wss://h:99999" has a port that is no number from 1 to 65535',
+    ),
+    (source('endpoints = ["wss://[h"]'), f'{OPEN}.endpoints[0]: "wss://[h" is no URL that can be read'),
     (source('endpoints = ["wss://"]'), f'{OPEN}.endpoints[0]: "wss://" is no URL with a host'),
     (
         source('endpoints = ["wss://u:canary@h"]'),

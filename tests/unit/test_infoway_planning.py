@@ -175,8 +175,8 @@ def test_symbols_are_spread_over_connections() -> None:
     ("business", "problem"),
     [
         ("", "business: is missing; one of stock, crypto, common, japan, india, korea, taiwan"),
-        ("cripto", 'business: "cripto" is none; did you mean "crypto"?'),
-        ("us", 'business: "us" is none; one of stock, '),
+        ("cripto", 'business: "cripto" is no business of this venue; did you mean "crypto"?'),
+        ("us", 'business: "us" is no business of this venue; one of stock, '),
     ],
 )
 def test_a_wrong_business_is_explained(business: str, problem: str) -> None:
@@ -258,4 +258,5 @@ def test_a_configuration_says_its_doubts_as_notes() -> None:
     assert KEY not in repr(config)
     with pytest.raises(ConfigError) as caught:
         configfile.parse(FILE.replace('api_key = "${KEY:?set KEY}"\n', ""), {}, Path())
-    assert caught.value.problems == ['source[0] "infoway".api_key: is missing']
+    (problem,) = caught.value.problems
+    assert problem.startswith('source[0] "infoway".api_key: is missing; write api_key = "${INFOWAY_API_KEY:?')

@@ -184,7 +184,7 @@ def held(pipeline: Pipeline) -> int:
 def sheds(pipeline: Pipeline) -> bool:
     """Whether the feed sheds after the spool was looked after."""
     pipeline._release(pipeline.lanes)
-    return pipeline.feeds[0].state.shedding
+    return bool(pipeline.feeds[0].state.trouble)
 
 
 def test_committed_segments_are_kept_as_an_archive(yard: Plant, monkeypatch: pytest.MonkeyPatch) -> None:

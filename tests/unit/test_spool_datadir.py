@@ -68,12 +68,19 @@ def test_a_killed_recorder_holds_nothing(tmp_path: Path) -> None:
     home.release()
 
 
-@pytest.mark.parametrize("code", [errno.EACCES, errno.EROFS, errno.EPERM])
-def test_a_directory_that_cannot_be_used_is_one_sentence(tmp_path: Path, code: int) -> None:
-    """Read-only, or not ours: exit 78, the place, the reason."""
+@pytest.mark.parametrize(
+    ("code", "advice"),
+    [
+        (errno.EACCES, "; give it to this user, or choose another one"),
+        (errno.EROFS, "; choose another one, or have it mounted for writing"),
+        (errno.EPERM, ""),
+    ],
+)
+def test_a_directory_that_cannot_be_used_is_one_sentence(tmp_path: Path, code: int, advice: str) -> None:
+    """Read-only, or not ours: exit 78, the place, the reason, and what to do where we know."""
     with pytest.raises(ConfigError) as caught:
         DataDir(tmp_path / "home", Refusing(code)).acquire()
-    assert caught.value.problems == [f"data_dir {tmp_path / 'home'} cannot be used: {os.strerror(code)}"]
+    assert caught.value.problems == [f"data_dir {tmp_path / 'home'} cannot be used: {os.strerror(code)}{advice}"]
 
 
 def test_a_full_disk_is_not_a_mistake_of_the_configuration(tmp_path: Path) -> None:
