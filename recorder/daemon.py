@@ -137,7 +137,7 @@ class Daemon:
             database="" if fenced else writer.database,
             fenced=fenced,
             stopping=self.stopping,
-            committed_age_seconds=pipeline.committed_age(),
+            committed_age_seconds=pipeline.readings.committed_age(),
             queue_bytes=sum(lane.state.queued_bytes for lane in pipeline.lanes if lane.state),
             spool_bytes=pipeline.spool_bytes(),
             spool_max_bytes=self.config.spool.max_size,

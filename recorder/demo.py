@@ -125,7 +125,7 @@ def _committed(daemon: Daemon) -> dict[str, int]:
 
 
 def _rates(daemon: Daemon, counts: dict[str, int], before: dict[str, int], passed: float, left: float) -> Table:
-    lag = max(daemon.pipeline.lag().values(), default=0.0)
+    lag = max(daemon.pipeline.readings.lag().values(), default=0.0)
     table = Table(title=f"recording, {max(0.0, left):.0f} s left, lag {lag * 1000:.0f} ms", box=None, min_width=40)
     for column in ("table", "rows", "rows/s"):
         table.add_column(column, justify="left" if column == "table" else "right")

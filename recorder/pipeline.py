@@ -1,4 +1,4 @@
-"""Puts the parts together: feeds, spools, queue, writer, and what the metrics ask of them.
+"""Puts the parts together: feeds, spools, queue, writer.
 
 Owns the order of starting and stopping. Never handles signals or decides about the process (that is the daemon).
 """
@@ -24,8 +24,9 @@ from recorder.capture.syncer import Syncer
 from recorder.config import Config, Source
 from recorder.listing import resolve
 from recorder.observe.health import Beats
-from recorder.observe.metrics import Metrics, Reading
+from recorder.observe.metrics import Metrics
 from recorder.quality.continuity import Continuity
+from recorder.readings import Readings
 from recorder.records import Decoded, Header, Stream, Streams, now_us
 from recorder.store.ground import Ground
 from recorder.store.lane import Lane
@@ -127,7 +128,7 @@ class Pipeline:
         self.writer = Writer(
             self.lanes, self._items, sink, self.preparer, config.database, Care(beats, self._release, ground.adopt)
         )
-        self._watch()
+        self.readings = Readings(self)
 
     # --- building --------------------------------------------------------------------------------------------------
 
@@ -334,65 +335,3 @@ class Pipeline:
     def spool_bytes(self) -> int:
         """Size of all segments."""
         return sum(lane.reader.size() for lane in self.lanes)
-
-    def lag(self) -> dict[tuple[str, ...], float]:
-        """Per source: age of the oldest record that is not committed. The clock is read here, so that a stuck
-        writer makes it grow."""
-        now = now_us()
-        lags: dict[tuple[str, ...], float] = {(lane.source,): 0.0 for lane in self.lanes}
-        for lane in self.lanes:
-            at = None if lane.waiting else lane.uncommitted_at
-            if at is not None:
-                lags[(lane.source,)] = max(lags[(lane.source,)], (now - at) / 1e6)
-        return lags
-
-    def _watch(self) -> None:
-        watch = self.metrics.watch
-        watch("recorder_lag_seconds", self.lag)
-        watch("recorder_queue_bytes", lambda: sum(lane.state.queued_bytes for lane in self.lanes if lane.state))
-        watch("recorder_spool_bytes", self._spool_by_source)
-        watch("recorder_spool_oldest_age_seconds", self._oldest_age)
-        watch("recorder_disk_free_bytes", lambda: shutil.disk_usage(self.home.spool).free)
-        watch("recorder_database_up", lambda: 0.0 if self.writer.database else 1.0)
-        watch("recorder_committed_age_seconds", self.committed_age)
-        watch("recorder_connected", lambda: {(f.source.name, f.feed): float(f.connected) for f in self.feeds})
-        watch("recorder_parked", lambda: {(f.source.name, f.feed): float(f.parked) for f in self.feeds})
-        watch("recorder_last_message_age_seconds", self._message_ages)
-        watch("recorder_silent_streams", self._silent_streams)
-        watch("recorder_rtt_seconds", lambda: {(f.source.name, f.rtt[0]): f.rtt[1] for f in self.feeds if f.rtt})
-
-    def _spool_by_source(self) -> Reading:
-        sizes: dict[tuple[str, ...], float] = {}
-        for lane in self.lanes:
-            sizes[(lane.source,)] = sizes.get((lane.source,), 0.0) + lane.reader.size()
-        return sizes
-
-    def _oldest_age(self) -> float | None:
-        held = [at for lane in self.lanes if (at := lane.reader.oldest()) is not None]
-        return (now_us() - min(held)) / 1e6 if held else None
-
-    def committed_age(self) -> float | None:
-        """Seconds since the last commit; None before it."""
-        at = self.writer.committed_at
-        return None if at is None else time.monotonic() - at
-
-    def _message_ages(self) -> Reading:
-        now = time.monotonic()
-        ages: dict[tuple[str, ...], float] = {}
-        for feed in self.feeds:
-            for channel, at in list(feed.last_data.items()):
-                labels = (feed.source.name, channel)
-                ages[labels] = min(now - at, ages.get(labels, float("inf")))
-        return ages
-
-    def _silent_streams(self) -> Reading:
-        """Of every channel that is asked for; a stream counts once, whichever feeds ask for it."""
-        counts: dict[tuple[str, ...], float] = {
-            (each.name, channel): 0.0
-            for each in self.config.sources
-            for sub in each.subscribe
-            for channel in sub.channels
-        }
-        for source, channel, _ in {(f.source.name, s.channel, s.symbol) for f in self.feeds for s in f.silent()}:
-            counts[source, channel] = counts.get((source, channel), 0.0) + 1
-        return counts

@@ -16,6 +16,7 @@ import pytest
 from recorder import clockwatch as clockwatch_module
 from recorder import following as following_module
 from recorder import pipeline as pipeline_module
+from recorder import readings as readings_module
 from recorder.capture.datadir import DataDir
 from recorder.capture.spool import Spool
 from recorder.config import Config, Database, Recorder, Secret, Source, SpoolConfig, Subscribe
@@ -72,8 +73,9 @@ class Plant:
         found = {"toy": Market(Limits())}
         for module in (pipeline_module, metrics_module, following_module, clockwatch_module):
             patch.setattr(module, "venues", lambda: found)
-        patch.setattr(pipeline_module, "now_us", lambda: self.now)
-        patch.setattr(pipeline_module, "shutil", disk)
+        for module in (pipeline_module, readings_module):
+            patch.setattr(module, "now_us", lambda: self.now)
+            patch.setattr(module, "shutil", disk)
         self.home = stack.enter_context(DataDir(home))
         self._stack = stack
 

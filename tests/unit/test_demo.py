@@ -91,7 +91,8 @@ def test_the_counts_shown_are_those_committed() -> None:
     """Rows by table as the metrics tell them, with the rate since the last look."""
     metrics = Metrics()
     metrics.rows_committed("trades").inc(3000)
-    daemon = cast(Daemon, SimpleNamespace(metrics=metrics, pipeline=SimpleNamespace(lag=lambda: {("okx",): 0.042})))
+    readings = SimpleNamespace(lag=lambda: {("okx",): 0.042})
+    daemon = cast(Daemon, SimpleNamespace(metrics=metrics, pipeline=SimpleNamespace(readings=readings)))
     counts = demo._committed(daemon)
     assert counts == {**dict.fromkeys(TABLES, 0), "trades": 3000}
     table = demo._rates(daemon, counts, {"trades": 1000}, 2.0, 9.6)

@@ -137,11 +137,11 @@ def test_a_spool_that_is_not_ours_is_not_committed(yard: Plant) -> None:
 def test_lag_is_the_age_of_the_oldest_record_of_a_source(yard: Plant) -> None:
     """Of its feeds the worst counts; a source with nothing waiting says 0, and time passes while nobody writes."""
     pipeline = yard.build(source("one", 2), source("two"))
-    assert pipeline.lag() == {("one",): 0.0, ("two",): 0.0}
+    assert pipeline.readings.lag() == {("one",): 0.0, ("two",): 0.0}
     receive(pipeline, "one/public/0", 1, yard.now - 2_000_000)
     receive(pipeline, "one/public/1", 1, yard.now - 5_000_000)
     receive(pipeline, "one/public/1", 2, yard.now)
-    assert pipeline.lag() == {("one",): 5.0, ("two",): 0.0}
+    assert pipeline.readings.lag() == {("one",): 5.0, ("two",): 0.0}
     yard.now += 60_000_000
     assert gauge(pipeline, "recorder_lag_seconds", source="one") == 65.0
 
@@ -154,7 +154,7 @@ def test_a_feed_that_is_drained_has_a_lag(yard: Plant) -> None:
     old.seek(old.reader.runs()[0].run, 0)
     old.tell()
     yard.now += 7_000_000
-    assert pipeline.lag() == {("one",): 0.0, ("old",): 7.0}
+    assert pipeline.readings.lag() == {("one",): 0.0, ("old",): 7.0}
 
 
 # --- room ------------------------------------------------------------------------------------------------------------
