@@ -273,7 +273,8 @@ class Subscriptions:
         named = Subscription(refusal.channel, refusal.symbol)
         if named in self.entries:
             return [] if self.entries[named].state is State.REJECTED else [named]
-        asked = self._requests.get(refusal.request, ())
+        # One that says nothing of whom it concerns may concern whoever waits for an answer.
+        asked = self._requests.get(refusal.request, ()) if refusal.request or refusal.channel else self.entries
         return [e.subscription for e in self._held(asked) if e.state is State.ASKED]
 
     def _reject(self, subscription: Subscription, code: str, message: str) -> Rejection:

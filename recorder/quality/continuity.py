@@ -47,7 +47,7 @@ from recorder.venues import other_slot
 __all__ = ["GRACE", "Continuity", "Hole", "Missing", "Refit", "Verdict"]
 
 # Which cause a hole gets when several things happened since the stream's last record: the first that applies.
-PRIORITY = ("database_restored", "corrupt", "shed", "recorder_down", "disconnect")
+PRIORITY = ("database_restored", "corrupt", "shed", "recorder_down", "rejected", "disconnect")
 
 TRACKERS: dict[Kind, type[Tracker]] = {
     Kind.NUMBERED: Numbered,
@@ -253,6 +253,20 @@ class Continuity:
         """Whether the chain of a stream is broken."""
         tracker = self._trackers.get(number)
         return isinstance(tracker, Chained) and tracker.flag
+
+    def reject(self, number: int) -> int | None:
+        """The venue no longer serves a stream: what follows its last record, if anything ever does, was refused to us.
+        The time (µs) of that record; None where there is none."""
+        tracker = self._trackers.get(number)
+        if tracker is None or tracker.fresh:
+            return None
+        tracker.token, tracker.outstanding = self._next_token(), "rejected"  # what struck before is not to blame
+        return tracker.time
+
+    def refused(self, number: int) -> bool:
+        """Whether a stream with records has brought none since the venue refused it."""
+        tracker = self._trackers.get(number)
+        return tracker is not None and tracker.outstanding == "rejected"
 
     # --- state -----------------------------------------------------------------------------------------------------
 

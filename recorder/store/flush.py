@@ -6,6 +6,7 @@ Owns the shape of a flush. Never touches a connection.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from recorder.records import Rows
@@ -59,3 +60,18 @@ class Flush:
     def rows(self) -> int:
         """How many rows COPY will carry."""
         return sum(part.rows.count for parts in self.parts.values() for part in parts)
+
+
+# --- parameters -------------------------------------------------------------------------------------------------------
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def moment(us: int) -> datetime:
+    """Microseconds as a parameter of type timestamptz."""
+    return EPOCH + timedelta(microseconds=us)
+
+
+def clean(text: str) -> str:
+    """A venue's words as PostgreSQL can hold them: no NUL, no lone surrogates."""
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode("utf-8")

@@ -10,7 +10,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from recorder.records import Stream
-from recorder.store.prepare import EPOCH, LastRecord, moment
+from recorder.store.flush import EPOCH, moment
+from recorder.store.prepare import LastRecord
 from recorder.store.sink import Sink
 
 # How far back to look: the index (symbol, time DESC) makes it one probe a chunk, and a year has 365 of them.

@@ -10,56 +10,20 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 from recorder.capture.spoolreader import Lost
 from recorder.observe.metrics import Metrics
 from recorder.quality.continuity import Continuity, Hole, Verdict
 from recorder.quality.trackers import decode_checkpoint
-from recorder.records import (
-    Acknowledged,
-    Alive,
-    Closed,
-    Control,
-    Decoded,
-    Ended,
-    Failed,
-    Heard,
-    Opened,
-    Rejected,
-    Rows,
-    Shed,
-    Silent,
-    Stream,
-    Streams,
-    Subscribed,
-    now_us,
-)
-from recorder.store.flush import Flush, Params, Part
+from recorder.records import Decoded, Rows, Stream, Streams, now_us
+from recorder.store.chronicle import Chronicle
+from recorder.store.flush import Flush, Params, Part, clean, moment
 from recorder.store.isolate import Quarantined
 from recorder.store.lane import Lane
 from recorder.venues import Continuity as Kind
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 QUARANTINE_PER_BURST = 1000  # raw copies; the spool holds the rest
-OUTCOMES = {
-    Acknowledged: "accepted",
-    Silent: "silent",
-    Heard: "accepted",
-    Rejected: "rejected",
-    Ended: "ended",
-}  # of a subscription
-
-
-def moment(us: int) -> datetime:
-    """Microseconds as a parameter of type timestamptz."""
-    return EPOCH + timedelta(microseconds=us)
-
-
-def clean(text: str) -> str:
-    """A venue's words as PostgreSQL can hold them: no NUL, no lone surrogates."""
-    return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode("utf-8")
 
 
 @dataclass(slots=True)
@@ -157,6 +121,7 @@ class Preparer:
         self._database = database
         self._stored: set[Stream] = set()
         self._met: set[Stream] = set()
+        self._chronicle = Chronicle(streams)
 
     def aside(self, frames: list[Quarantined]) -> list[tuple[str, list[Params]]]:
         """Gap rows for records that the database refused: continuity took them for stored."""
@@ -252,9 +217,9 @@ class Preparer:
             self._hole(to, hole)
         for refit in verdict.refits:
             self._refit(to, refit.old, refit.new)
-        for _, control in decoded.control:
-            self._control(to, source, decoded, control)
-        self._events(to, source, decoded)
+        for stream in self._chronicle.write(to, self.continuity, source, decoded):
+            to.tally.gaps[stream.source, "rejected"] += 1
+        self._poison(to, source, decoded)
 
     def relearn(self, feed: str) -> None:
         """Between checkpoint and position the spool has a hole: what was committed there, the database tells."""
@@ -302,48 +267,13 @@ class Preparer:
         for hole in new:
             self._hole(to, hole, counted=counted)
 
-    def _events(self, to: Preparation, source: str, decoded: Decoded) -> None:
+    def _poison(self, to: Preparation, source: str, decoded: Decoded) -> None:
         at = moment(decoded.received_at)
-        for event in decoded.events:
-            to.say("insert_event", at, source, decoded.feed, event.code, event.action, clean(event.message))
         for poison in decoded.poison[:QUARANTINE_PER_BURST]:
             frame = f"{decoded.run}/{poison.frame}"
             to.say("insert_quarantine", at, source, decoded.feed, frame, poison.reason, poison.raw)
         for poison in decoded.poison:
             to.tally.quarantined[source, poison.reason] += 1
-
-    def _control(self, to: Preparation, source: str, decoded: Decoded, control: Control) -> None:
-        """What the feed said of itself, as rows of connections, subscriptions and venue_events."""
-        at, feed = moment(decoded.received_at), decoded.feed
-        match control:
-            case Opened():
-                to.say("abandon_connections", at, feed)  # what a killed process left open
-                to.say("end_feed_subscriptions", at, source, feed)
-                to.say("open_connection", source, feed, control.endpoint, at)
-            case Closed():
-                code, frames, rtt = control.code, control.frames, control.rtt_ms
-                to.say("close_connection", at, control.reason, code, frames, rtt, source, feed)
-                to.say("end_feed_subscriptions", at, source, feed)
-                if control.reason != "shutdown":
-                    self._event(to, decoded, source, control.code or control.reason, control.message)
-            case Failed():
-                self._event(to, decoded, source, control.code or control.reason, control.message)
-            case Subscribed():
-                for channel, symbol in control.streams:
-                    to.say("open_subscription", source, feed, channel, symbol, at)
-            case Acknowledged() | Silent() | Heard():
-                to.say("set_subscription", OUTCOMES[type(control)], source, control.channel, control.symbol)
-            case Rejected() | Ended():
-                to.say("end_subscription", OUTCOMES[type(control)], at, source, control.channel, control.symbol)
-            case Shed():
-                message = f"{control.frames} frames were shed: the spool had no room"
-                to.say("insert_event", at, source, feed, "spool", "shed", message)
-            case Alive():
-                pass
-
-    @staticmethod
-    def _event(to: Preparation, decoded: Decoded, source: str, code: str, message: str) -> None:
-        to.say("insert_event", moment(decoded.received_at), source, decoded.feed, code, "retry", clean(message))
 
 
 def amend(table: str, rows: Rows, verdict: Verdict) -> Rows:

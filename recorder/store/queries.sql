@@ -171,6 +171,22 @@ INSERT INTO gaps (source, channel, symbol, from_time, to_time, from_seq, to_seq,
                   closed_at)
 VALUES (%s, %s, %s, %s::timestamptz, %s::timestamptz, %s, %s, %s, %s, %s, %s::timestamptz, %s::timestamptz);
 
+-- name: open_gap
+-- A hole that goes on, unless the stream has one already: source, channel, symbol, from_time, cause, detected_at, and
+-- source, channel, symbol, cause again.
+INSERT INTO gaps (source, channel, symbol, from_time, cause, detected_at)
+SELECT %s, %s, %s, %s::timestamptz, %s, %s::timestamptz
+WHERE NOT EXISTS (SELECT FROM gaps WHERE source = %s AND channel = %s AND symbol = %s AND cause = %s AND to_time IS NULL);
+
+-- name: close_gap
+-- A hole has ended: to_time, closed_at, source, channel, symbol, cause.
+UPDATE gaps SET to_time = greatest(%s::timestamptz, from_time), closed_at = %s::timestamptz
+WHERE source = %s AND channel = %s AND symbol = %s AND cause = %s AND to_time IS NULL;
+
+-- name: drop_open_gap
+-- A hole goes on no more, and what it cost the next record tells: source, channel, symbol, cause.
+DELETE FROM gaps WHERE source = %s AND channel = %s AND symbol = %s AND cause = %s AND to_time IS NULL;
+
 -- name: delete_gap
 -- A hole that proves smaller is taken back, the rest is inserted anew: source, channel, symbol, from_seq, to_seq.
 DELETE FROM gaps

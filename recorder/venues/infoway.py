@@ -61,6 +61,7 @@ _REACTIONS = {
         "506": "a parameter is wrong",
         "507": "a parameter is missing",
         "515": "the venue could not read a request as JSON",
+        "Subscribe fail": "the gateway refuses a subscription, in words",
         "520": "the symbol belongs to another business than this connection",
     },
     Reaction.SLOW_DOWN: {
@@ -74,8 +75,7 @@ _REACTIONS = {
         "427, http 427, 512": "more connections than the plan allows",
         "502": "the requests that the plan allows in a day are used up",
         "508": "the API key has expired",
-        "509, 518": "the API key is invalid",
-        "510, 517": "the API key is missing",
+        "509, 510, 517, 518": "the API key is missing or invalid",
         "511": "the API key is on the venue's black list",
         "519": "the API key has no permission for this",
         "521": "the venue takes no more connections",
@@ -241,9 +241,9 @@ class InfowayDecoder(BaseDecoder[Any]):
     @staticmethod
     def _words(frame: int, said: str, out: Decoded) -> None:
         """Not JSON: a refusal, or only a notice."""
-        code = "515" if said.startswith("Param not json") else "text"
-        if code == "text" and not said.startswith("Subscribe fail"):
-            note(frame, code, Reaction.NONE, said, out)
+        code = "515" if said.startswith("Param not json") else said[:14]
+        if code not in _CODES:
+            note(frame, "text", Reaction.NONE, said, out)
             return
         announce(frame, Refusal(code, said), _CODES, out)
 

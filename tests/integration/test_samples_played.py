@@ -19,7 +19,7 @@ from recorder.daemon import Daemon
 from recorder.records import TABLES
 from recorder.simulator.replay import Replay
 from recorder.simulator.server import DIALECTS, Simulator
-from recorder.store.prepare import EPOCH
+from recorder.store.flush import EPOCH
 from tests import naive, samples
 from tests.contract.test_samples import EXPECTED, RECORDINGS, checksum, received
 from tests.fault.process import okx_toml, until

@@ -25,10 +25,10 @@ from recorder.quality.continuity import Continuity
 from recorder.records import Burst, Control, Decoded, Header, Kind, Stream, Streams, encode_control
 from recorder.store import prepare as prepare_module
 from recorder.store import writer as writer_module
-from recorder.store.flush import Flush, Params, Position
+from recorder.store.flush import Flush, Params, Position, moment
 from recorder.store.isolate import Quarantined
 from recorder.store.lane import Lane
-from recorder.store.prepare import LastRecord, Preparation, Preparer, Tally, moment
+from recorder.store.prepare import LastRecord, Preparation, Preparer, Tally
 from recorder.store.sink import PositionMoved, Sink
 from recorder.store.writer import Care, Writer
 from recorder.venues import Continuity as Proof

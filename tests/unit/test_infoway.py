@@ -301,10 +301,10 @@ def test_errors_name_their_request(before: bytes) -> None:
 
 
 def test_a_refusal_in_words() -> None:
-    """Without a code it is counted and kept; the one about JSON is a 515."""
+    """A code of its own, for there is no number; the one about JSON is a 515."""
     decoded = decode(b"Subscribe fail: no permission", b"Param not json: {x")
     assert [(r.code, r.reaction) for r in decoded.replies if isinstance(r, Refusal)] == [
-        ("text", Reaction.NONE),
+        ("Subscribe fail", Reaction.DROP),
         ("515", Reaction.DROP),
     ]
 
@@ -321,7 +321,7 @@ def test_an_unknown_code_is_harmless() -> None:
 DOCUMENTED = {
     Reaction.RETRY: "499 500 513 524 http-499 http-500 http-502 http-503 http-504 http-524",
     Reaction.RESUBSCRIBE: "516",
-    Reaction.DROP: "503 504 505 506 507 515 520",
+    Reaction.DROP: "503 504 505 506 507 515 520 Subscribe-fail",
     Reaction.SLOW_DOWN: "429 501 http-429",
     Reaction.PARK: "401 404 427 502 508 509 510 511 512 514 517 518 519 521 http-401 http-404 http-427",
 }

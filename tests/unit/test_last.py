@@ -8,8 +8,9 @@ from typing import Any, cast
 import pytest
 
 from recorder.records import TABLES, Stream
+from recorder.store.flush import moment
 from recorder.store.last import LOOK_BACK, Stored
-from recorder.store.prepare import LastRecord, moment
+from recorder.store.prepare import LastRecord
 from recorder.store.queries import queries
 from recorder.store.sink import Sink
 

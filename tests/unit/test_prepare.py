@@ -18,8 +18,9 @@ from recorder.records import (
     Rows,
     Stream,
 )
+from recorder.store.flush import clean, moment
 from recorder.store.isolate import Quarantined, Withdrawn
-from recorder.store.prepare import QUARANTINE_PER_BURST, LastRecord, Preparation, Tally, amend, clean, moment
+from recorder.store.prepare import QUARANTINE_PER_BURST, LastRecord, Preparation, Tally, amend
 from tests.unit.storerig import FEED, RECORDER, SOURCE, Rig, at, new, prepare, receive, trade
 
 A = Stream(SOURCE, "trades", "A")

@@ -11,7 +11,9 @@ from recorder.records import (
     Alive,
     Closed,
     Control,
+    Decoded,
     Ended,
+    Event,
     Failed,
     Heard,
     Opened,
@@ -35,6 +37,7 @@ def rig(monkeypatch: pytest.MonkeyPatch) -> Rig:
 
 WHERE = "wss://one.example/ws"
 T, F = "AT", FEED  # AT: when the burst was received
+A = (SOURCE, "trades", "A")
 STATEMENTS: dict[str, tuple[Control, list[tuple[str, tuple[object, ...]]]]] = {
     "opened": (
         Opened(WHERE),
@@ -82,11 +85,20 @@ STATEMENTS: dict[str, tuple[Control, list[tuple[str, tuple[object, ...]]]]] = {
             ("open_subscription", (SOURCE, F, "books", "A", T)),
         ],
     ),
-    "accepted": (Acknowledged("trades", "A"), [("set_subscription", ("accepted", SOURCE, "trades", "A"))]),
+    "accepted": (
+        Acknowledged("trades", "A"),
+        [("set_subscription", ("accepted", *A)), ("close_gap", (T, T, *A, "rejected"))],
+    ),
     "silent": (Silent("trades", "A"), [("set_subscription", ("silent", SOURCE, "trades", "A"))]),
     "heard": (Heard("trades", "A"), [("set_subscription", ("accepted", SOURCE, "trades", "A"))]),
-    "rejected": (Rejected("trades", "A", "60018"), [("end_subscription", ("rejected", T, SOURCE, "trades", "A"))]),
-    "ended": (Ended("trades", "A"), [("end_subscription", ("ended", T, SOURCE, "trades", "A"))]),
+    "rejected": (
+        Rejected("trades", "A", "60018"),
+        [("end_subscription", ("rejected", T, *A)), ("open_gap", (*A, T, "rejected", T, *A, "rejected"))],
+    ),
+    "ended": (
+        Ended("trades", "A"),
+        [("end_subscription", ("ended", T, *A)), ("close_gap", (T, T, *A, "rejected"))],
+    ),
     "shed": (
         Shed(12),
         [("insert_event", (T, SOURCE, F, "spool", "shed", "12 frames were shed: the spool had no room"))],
@@ -142,6 +154,51 @@ def test_statements_keep_their_order_and_neighbours_travel_together(rig: Rig) ->
         ("open_connection", 1),
         ("open_subscription", 2),
         ("set_subscription", 1),
+        ("close_gap", 1),
         ("close_connection", 1),
         ("end_feed_subscriptions", 1),
     ]
+
+
+def gaps(rig: Rig, *bursts: Decoded) -> list[tuple[str, object]]:
+    """Statements about holes, with the cause of those that are written."""
+    to = prepare(rig, *bursts)
+    about = ("open_gap", "close_gap", "drop_open_gap", "insert_gap")
+    causes = {"open_gap": 4, "insert_gap": 8}
+    return [
+        (name, row[causes[name]] if name in causes else None)
+        for name, rows in to.flush.statements
+        for row in rows
+        if name in about
+    ]
+
+
+def test_a_refused_stream_has_a_hole_that_goes_on(rig: Rig) -> None:
+    """Until the venue serves it. A stream without records was never whole: its hole ends with the agreement; one with
+    records tells by its next one what the refusal has cost, and then the open row goes."""
+    agreed, refused = Acknowledged("trades", "A"), Rejected("trades", "A", "60018")
+    assert gaps(rig, receive(rig, agreed)) == [("close_gap", None)]
+    assert gaps(rig, receive(rig, agreed)) == []
+    assert gaps(rig, receive(rig, refused)) == [("open_gap", "rejected")]
+    assert gaps(rig, receive(rig, agreed)) == [("close_gap", None)]
+    assert gaps(rig, receive(rig, trade(1)), receive(rig, refused)) == [("open_gap", "rejected")]
+    assert gaps(rig, receive(rig, agreed)) == [("drop_open_gap", None)]
+    assert gaps(rig, receive(rig, trade(4)), receive(rig, trade(5), after=GRACE / 1e6)) == [("insert_gap", "rejected")]
+
+
+def test_ids_that_run_on_over_a_refusal_prove_that_nothing_is_missing(rig: Rig) -> None:
+    """Nothing was traded meanwhile."""
+    refused, agreed = Rejected("trades", "A", "60018"), Acknowledged("trades", "A")
+    bursts = [receive(rig, trade(1)), receive(rig, refused), receive(rig, agreed), receive(rig, trade(2))]
+    told = gaps(rig, *bursts, receive(rig, trade(3), after=GRACE / 1e6))
+    assert told == [("open_gap", "rejected"), ("drop_open_gap", None)]
+
+
+def test_an_error_that_ends_the_connection_is_one_event(rig: Rig) -> None:
+    """The venue said it in a frame, and the end of the connection says it again; the next connection's is another."""
+    said, ended = receive(rig, trade(1)), receive(rig, Closed("heartbeat", "513", "no heartbeat"))
+    said.events.append(Event(0, "513", "retry", "no heartbeat"))
+    again = [receive(rig, Opened(WHERE)), receive(rig, Closed("heartbeat", "513", "no heartbeat"))]
+    to = prepare(rig, said, ended, *again)
+    events = [row[3] for name, rows in to.flush.statements if name == "insert_event" for row in rows]
+    assert events == ["513", "513"]

@@ -277,3 +277,15 @@ def test_a_new_connection_asks_for_everything_again() -> None:
     assert [sent.asks for sent in send(subscriptions, 2)] == [(A, B)]
     assert subscriptions.recover(100) == 0
     assert ack(subscriptions, A, B) == [True, True]
+
+
+def test_a_refusal_of_nobody_in_particular() -> None:
+    """It concerns somebody who waits for an answer: whoever is accepted soon is innocent, who alone is left is not."""
+    subscriptions = begun(A, B, C)
+    send(subscriptions, 0)
+    ack(subscriptions, A)
+    assert subscriptions.refused(drop(), 0.1) == []
+    ack(subscriptions, C)
+    assert [each.subscription for each in subscriptions.look(3)] == [B]
+    assert subscriptions.refused(drop(), 4) == []
+    assert not subscriptions.hopeless
