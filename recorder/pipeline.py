@@ -299,7 +299,7 @@ class Pipeline:
         running = [self.syncer, self.heartbeats, self.writer, *self.feeds]
         return next((thread.name for thread in running if not thread.is_alive()), "")
 
-    def _release(self, lanes: list[Lane]) -> None:
+    def _release(self, lanes: list[Lane]) -> bool:
         """Delete committed segments older than `keep`; any committed ones while the spool is too large or the disk
         short. Where that is not enough, feeds that the database does not follow shed what comes in."""
         short = self._short()
@@ -311,6 +311,7 @@ class Pipeline:
             if lane.state is not None:
                 at = lane.state.uncommitted_at
                 self._shed(lane.state, short if at is not None and now_us() - at > STUCK_US else "")
+        return bool(short)
 
     @staticmethod
     def _shed(state: FeedState, reason: str) -> None:

@@ -44,11 +44,12 @@ IDLE = 0.05  # the longest wait for the first item; also how soon a feed that fe
 
 @dataclass(frozen=True, slots=True)
 class Care:
-    """What the writer does for others, because only its thread may: `release` deletes old segments, `adopt` makes the
-    tables of a database that is empty or our own (True if it did); and where it beats."""
+    """What the writer does for others, because only its thread may: `release` deletes old segments (True if room is
+    still short), `adopt` makes the tables of a database that is empty or our own (True if it did); and where it beats.
+    """
 
     beats: Beats
-    release: Callable[[list[Lane]], object]
+    release: Callable[[list[Lane]], bool]
     adopt: Callable[[], bool]
 
 
@@ -83,6 +84,7 @@ class Writer(threading.Thread):
         self._stopping = threading.Event()
         self._deadline = float("inf")
         self._checkpoint_at = 0.0
+        self._short = False
         self._round = 0
         self._committed_now = False
         care.beats.register(self.name)
@@ -139,6 +141,8 @@ class Writer(threading.Thread):
         taken = self._take(0.0 if behind else IDLE)
         if taken:
             self._commit(taken)
+        elif self._short and self._resumed:
+            self._checkpoint_now()
         if behind and self._resumed:
             self._round += 1
             self._catch_up(behind[self._round % len(behind)])
@@ -150,7 +154,7 @@ class Writer(threading.Thread):
         """Look after the spool's size; also while the database is away, for then it grows."""
         if time.monotonic() >= self._release_at:
             self._release_at = time.monotonic() + RELEASE_SECONDS
-            self._release(list(self.lanes.values()))
+            self._short = self._release(list(self.lanes.values()))
 
     def _take_over(self) -> bool:
         """Connect, own the positions, bring continuity to where they stand."""
@@ -310,15 +314,27 @@ class Writer(threading.Thread):
                 if lane.position is not None and lane.checkpointed != (lane.run, lane.next):
                     self._preparer.checkpoint(to, lane)
 
-    def _checkpoint_all(self) -> None:
-        """At the end, so that the next start has nothing to read again, and need not wait: this one surely is gone."""
-        if not self._resumed or self.database:
-            return
+    def _settled(self) -> Preparation:
+        """The checkpoints of all that is committed."""
         to = Preparation(Flush(), Tally())
         for lane in self.lanes.values():
             settled = lane.position is not None and lane.move() is None and not lane.parked
             if settled and lane.checkpointed != (lane.run, lane.next):
                 self._preparer.checkpoint(to, lane)
+        return to
+
+    def _checkpoint_now(self) -> None:
+        """On a full disk nothing comes, and no flush that a checkpoint could go along with; but only what a checkpoint
+        has passed may be deleted to make room."""
+        to = self._settled()
+        if to.flush.statements and self._attempt(lambda: self._after(to, [], self._sink.commit(to.flush))):
+            self._release_at = 0.0
+
+    def _checkpoint_all(self) -> None:
+        """At the end, so that the next start has nothing to read again, and need not wait: this one surely is gone."""
+        if not self._resumed or self.database:
+            return
+        to = self._settled()
         if not self._fenced:
             try:
                 if to.flush.statements:

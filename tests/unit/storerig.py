@@ -300,6 +300,7 @@ class Rig:
         self.past = Past()
         self.beats = Beats(self.time.monotonic)
         self.released: list[float] = []
+        self.short = False
         self.adopted = deque[bool]()
         self.sides: list[Side] = []
         self._renew()
@@ -331,11 +332,15 @@ class Rig:
 
     def writer(self, *more: Lane) -> Writer:
         """The writer of all feeds opened so far, not started: tests turn it by hand."""
-        care = Care(self.beats, lambda lanes: self.released.append(self.time.now), self._adopt)
+        care = Care(self.beats, self._release, self._adopt)
         lanes = [*(side.lane for side in self.sides), *more]
         writer = Writer(lanes, self.items, cast(Sink, self.store), self.preparer, self.limits, care)
         writer._stopping = Stopping(self.time)  # type: ignore[assignment]
         return writer
+
+    def _release(self, lanes: list[Lane]) -> bool:
+        self.released.append(self.time.now)
+        return self.short
 
     def _adopt(self) -> bool:
         return self.adopted.popleft() if self.adopted else False

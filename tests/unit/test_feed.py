@@ -300,16 +300,19 @@ def test_a_feed_without_books_looks_at_no_chains() -> None:
 
 def test_a_full_disk_stops_nothing_but_the_keeping() -> None:
     """Messages go on being read, answered and counted; once there is room again, what was lost is noted before the
-    next burst, which makes the hole a recorded one."""
+    next burst, which makes the hole a recorded one. While it lasts the feed says so."""
+    said: list[str] = []
     rig = Rig(
         [
             (1, data(0)),
             (0, lambda: setattr(rig.tape, "full", True)),
             (1, text("ok books A", "data books A 0 1")),
             (1, data(2)),
+            (0, lambda: said.append(rig.state.trouble)),
             (0, lambda: setattr(rig.tape, "full", False)),
             (1, data(3)),
             (1, data(4)),
+            (0, lambda: said.append(rig.state.trouble)),
         ]
     )
     rig.answer = rig.ignore
@@ -318,6 +321,7 @@ def test_a_full_disk_stops_nothing_but_the_keeping() -> None:
     assert rig.count("recorder_shed_messages_total", channel="books") == 2
     assert rig.count("recorder_messages_received_total", channel="books") == 5
     assert rig.of(Shed) == [Shed(3)]
+    assert said == ["the spool's disk is full: what comes in is shed", ""]
     offered = rig.offered()
     assert [d.next for d in offered[:-1]] == [d.first for d in offered[1:]]
 

@@ -116,7 +116,7 @@ def test_readyz_says_why_not(port: Port) -> None:
         database="its schema is older than this recorder; run `recorder migrate`",
         fenced="another recorder has taken over the positions",
         feeds=(
-            FeedReport("a/public/0", "a", connected=True),
+            FeedReport("a/public/0", "a", connected=True, shedding="the disk is full: what comes in is shed"),
             FeedReport("a/public/1", "a", connected=False, trouble="certificate has expired"),
             FeedReport("b/public/0", "b", connected=False, parked=True, trouble="bad key"),
             FeedReport("gone/public/0", "gone", connected=False, draining=True),
@@ -125,6 +125,7 @@ def test_readyz_says_why_not(port: Port) -> None:
     assert port.get("/readyz").text.splitlines() == [
         "database: its schema is older than this recorder; run `recorder migrate`",
         "fenced: another recorder has taken over the positions",
+        "feed a/public/0: the disk is full: what comes in is shed",
         "feed a/public/1: not connected (certificate has expired)",
         "feed b/public/0: parked, probing from time to time (bad key)",
     ]

@@ -184,6 +184,24 @@ def test_the_spool_is_looked_after_every_five_seconds(rig: Rig) -> None:
     assert len(rig.released) == 6
 
 
+def test_where_room_is_short_a_checkpoint_waits_for_no_flush(rig: Rig) -> None:
+    """On a full disk nothing comes: what is committed gets a checkpoint, once, and the spool a look at once."""
+    side = rig.open()
+    writer = live(rig, side)
+    for n in (1, 2):
+        side.trades(n)
+        turn_until(writer, lambda last=n: rig.store.numbers()[-1:] == [last])  # type: ignore[misc]
+    assert side.lane.safe == (side.run, 1)
+    rig.short = True
+    turn_until(writer, lambda: side.lane.safe == (side.run, 2))
+    looks, attempts = len(rig.released), len(rig.store.attempts)
+    writer.turn()
+    assert len(rig.released) == looks + 1
+    rig.time.run(30)
+    writer.turn()
+    assert len(rig.store.attempts) == attempts
+
+
 # --- stopping --------------------------------------------------------------------------------------------------------
 
 

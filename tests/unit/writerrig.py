@@ -208,7 +208,7 @@ class Stage:
     def write_with(self, lanes: list[Lane]) -> None:
         """A new writer for these lanes."""
         self.preparer = Preparer("me", self.streams, self._continuity, self.bank, self.metrics)
-        care = Care(self.beats, lambda lanes: None, lambda: False)
+        care = Care(self.beats, lambda lanes: False, lambda: False)
         self.writer = Writer(lanes, self.items, self.bank, self.preparer, self.limits, care)
 
     def _continuity(self) -> Continuity:
