@@ -64,6 +64,17 @@ class FeedState:
             self._marks.append((decoded.first, decoded.received_at))
             self._items.put_nowait(decoded)
 
+    def pass_by(self, decoded: Decoded) -> bool:
+        """Publish the head for a burst that was only skimmed. False, and nothing done, if the writer follows now: then
+        it has to be offered whole."""
+        with self.lock:
+            if self.live:
+                return False
+            self.head = decoded.next
+            if self.uncommitted_at is None and decoded.first >= self._committed:
+                self.uncommitted_at = decoded.received_at
+            return True
+
     # --- the writer's side -----------------------------------------------------------------------------------------
 
     def taken(self, decoded: Decoded) -> None:

@@ -69,8 +69,9 @@ class Intake:
         self.last_data: dict[str, float] = {}
         self.lost = 0
 
-    def take(self, kind: Kind, frames: list[bytes], at: int) -> Decoded:
-        """A burst from the venue. Decoded even if the disk has no room for it, for the answers in it."""
+    def take(self, kind: Kind, frames: list[bytes], at: int, whole: bool = True) -> Decoded:
+        """A burst from the venue. Decoded even if the disk has no room for it, for the answers in it; while the writer
+        takes it from the spool, only as far as the feed must know it, unless somebody wants it `whole`."""
         self._bytes.inc(sum(map(len, frames)))
         if self._state.shedding or not self._own_up():
             return self._shed(Burst(self._spool.next, at, kind, frames))
@@ -80,7 +81,13 @@ class Intake:
             self._tell("the spool's disk is full")
             return self._shed(Burst(self._spool.next, at, kind, frames))
         self._tell("")
-        decoded = self._decoder.decode(Burst(first, at, kind, frames))
+        burst = Burst(first, at, kind, frames)
+        if not whole and not self._state.live:
+            decoded = self._decoder.skim(burst)
+            if self._state.pass_by(decoded):
+                self._count(decoded)
+                return decoded
+        decoded = self._decoder.decode(burst)
         self._state.offer(decoded)
         self._count(decoded)
         return decoded

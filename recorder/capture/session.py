@@ -165,7 +165,8 @@ class Session:
 
     def _take(self, runs: list[Run]) -> None:
         at = self._tools.clock.now_us()
-        bursts = [self._intake.take(kind, frames, at) for kind, frames in runs]
+        whole = bool(self._tools.unheard.waits)  # streams that somebody waits to hear of
+        bursts = [self._intake.take(kind, frames, at, whole) for kind, frames in runs]
         for decoded in bursts:
             self._consider(decoded)
         for decoded in bursts:

@@ -163,6 +163,10 @@ class Decoder(Protocol):
         """Never raises on venue data: a frame that cannot be decoded becomes `Decoded.poison`."""
         ...
 
+    def skim(self, burst: Burst) -> Decoded:
+        """As far as a feed must know the burst: replies, counts, and records of chained channels."""
+        ...
+
 
 class Venue(Protocol):
     """Everything the rest of the recorder may know about a venue."""

@@ -53,6 +53,7 @@ _CHANNELS = (
     Channel("liquidation-orders", "liquidations", _NONE, "public", "of a whole type; not complete, not in order", None),
     *(Channel(each, "messages", _NONE, path, "", None) for path, names in _UNTABLED.items() for each in names.split()),
 )
+_DEEP = frozenset(each.name for each in _CHANNELS if each.continuity is _CHAINED)
 _LONG = "6H 12H 1D 2D 3D 5D 1W 1M 3M "  # without "utc" they open at midnight of UTC+8
 _BARS = f"1s 1m 3m 5m 15m 30m 1H 2H 4H {_LONG}{_LONG.replace(' ', 'utc ')}".split()
 _INTERVALS = {
@@ -242,6 +243,8 @@ class OkxDecoder(BaseDecoder[Push[Any]]):
 
     known: ClassVar = {table: shape.sent for table, shape in _SHAPES.items() if hasattr(shape, "sent")}
     intervals = _INTERVALS
+    passing: ClassVar = {start: channel for start, (channel, _) in _USUAL.items() if channel not in _DEEP}
+    past = len(_HEAD)
 
     def glance(self, first: int, raws: Sequence[bytes]) -> list[Batch[Push[Any]]]:
         """The channel stands where it always stands, so each message is decoded as what it is, and only once."""
@@ -355,7 +358,7 @@ class Okx(OpVenue):
     conflicts = (("books-l2-tbt", "books"), ("books-l2-tbt", "books50-l2-tbt"))
     private = frozenset({"account", "positions", "balance_and_position", "orders", "orders-algo", "fills"})
     # The venue advises fewer than 30 channels of 50 or 400 levels on a connection.
-    heavy = (frozenset({"books", "books-l2-tbt", "books50-l2-tbt", "books-elp"}), 29)
+    heavy = (_DEEP, 29)
     codes = tuple(_CODES.values())
     facts = ("OKX's v5 API documentation of August 2026", "frames recorded from its sockets from 2021 to 2023")
     # Idle connections are closed after 30 s. The venue allows 64 KB of arguments in a request.

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from recorder.records import Burst, Decoded, Header, Kind, Streams
-from recorder.venues import venues
+from recorder.records import Burst, Decoded, Header, Kind, Stream, Streams
+from recorder.venues import Continuity, Venue, venues
 from tests import copytext, naive, samples
 
 RECEIVED_AT = 1_787_000_000_000_000  # later than every recording
@@ -154,6 +154,27 @@ def test_every_frame_is_accounted_for(venue: str, name: str) -> None:
     assert kinds["Ack"] == expected.acks
     assert unknown + len(whole.poison) == expected.odd
     assert sum(whole.messages.values()) + kinds.total() + expected.quiet + expected.odd == len(frames)
+
+
+@pytest.mark.parametrize("size", [1, 7, 5000])
+@each_recording
+def test_a_skimmed_burst_says_all_that_a_feed_must_know(venue: str, name: str, size: int) -> None:
+    """Replies and counts are those of the whole burst, and so is what chained channels prove."""
+    frames, one = received(venue, name), venues()[venue]
+    header = Header("", f"{venue}/x/0", venue, venue, "/", {}, run="1-00000000", run_ordinal=1)
+    for n in range(0, len(frames), size):
+        burst, streams = Burst(n, RECEIVED_AT, Kind.TEXT, frames[n : n + size]), Streams()
+        whole, light = one.decoder(header, streams).decode(burst), one.decoder(header, streams).skim(burst)
+        assert (light.first, light.next, light.replies) == (whole.first, whole.next, whole.replies)
+        assert light.messages == whole.messages
+        assert chained(one, light, streams) == chained(one, whole, streams)
+
+
+def chained(venue: Venue, piece: Decoded, streams: Streams) -> list[tuple[Stream, int | None, int | None]]:
+    """Stream and ids of every record of a chained channel."""
+    rows = [row for each in piece.tables.values() for row in zip(each.streams, each.seq_from, each.seq_to, strict=True)]
+    found = [(streams[number], first, last) for number, first, last in rows]
+    return [row for row in found if (c := venue.channel(row[0].channel)) and c.continuity is Continuity.CHAINED]
 
 
 def test_books_keep_what_checksums_are_made_of() -> None:

@@ -129,6 +129,12 @@ class Words:
             self._messages(burst, out)
         return out
 
+    def skim(self, burst: Burst) -> Decoded:
+        """Without the trades, whose numbers a feed does not watch."""
+        out = self.decode(burst)
+        out.tables.pop("trades", None)
+        return out
+
     def _messages(self, burst: Burst, out: Decoded) -> None:
         lines: dict[str, list[bytes]] = {}
         for n, frame in enumerate(burst.frames, burst.first):
