@@ -37,7 +37,7 @@ from recorder.store.writer import Care, Writer
 from recorder.venues import Continuity as Kind
 from recorder.venues import Decoder, Line, Venue, other_slot, venues
 
-QUEUE_BYTES = 24 << 20  # of all feeds together; beyond it the spool carries the rest
+QUEUE_BYTES = 48 << 20  # of all feeds together, ~0.7 s of a saturated one; beyond it the spool carries the rest
 STUCK_US = 5_000_000  # a feed whose oldest record waits for so long is not followed by the database
 SMALLEST_SHARE = 256 << 10
 LARGEST_SEGMENT = 32 << 20

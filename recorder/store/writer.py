@@ -32,7 +32,7 @@ from recorder.store.sink import Fenced, PositionMoved, Quarantined, Sink
 
 Work = tuple[Lane, Decoded | Lost]
 
-SLICE_BYTES = 1 << 20  # raw bytes of one slice: ~6 000 trades, one transaction of ~20 ms
+SLICE_BYTES = 4 << 20  # raw bytes of one slice: ~20 000 trades as in a full flush, one transaction of ~100 ms
 CHECKPOINT_SECONDS = 10.0
 RETRY_CAP = 30.0  # full jitter (reliability: backoff)
 RELEASE_SECONDS = 5.0  # how often segments are looked through for deletion; in this thread, because it reads them
