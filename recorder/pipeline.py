@@ -115,9 +115,7 @@ class Pipeline:
         self.syncer = Syncer(config.spool.sync, observe=synced, beat=lambda: beats.beat("spool-syncer"))
         self.heartbeats = Heartbeats(beats)
         self._beats = beats
-        wanted = scope.planned(config.sources)
-        self._share = max(QUEUE_BYTES // max(1, len(wanted)), SMALLEST_SHARE)
-        for plan in wanted:
+        for plan in scope.planned(config.sources):
             self._plans[plan.feed] = plan
             feed, lane = self._open(plan)
             self.feeds.append(feed)
@@ -155,6 +153,10 @@ class Pipeline:
         )
         feed = Feed(plan.feed, source, plan.venue, plan.line, parts, self.fail)
         return feed, Lane(plan.feed, source.name, SpoolReader(root, plan.feed, spool), state, self._decoder)
+
+    def _share(self) -> int:
+        """Of the queue's bytes for each feed that there is: patterns make feeds of a source that began with none."""
+        return max(QUEUE_BYTES // max(1, len(self.feeds)), SMALLEST_SHARE)
 
     def serve(self, source: Source) -> None:
         """Record what this source asks for now, and nothing else of it; what stays the same is not touched."""

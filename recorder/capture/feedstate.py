@@ -18,10 +18,17 @@ from recorder.records import Decoded
 
 class FeedState:
     """The feed's thread offers, the writer's thread takes; `lock` makes "offered" and "behind" one decision, so that
-    no burst falls between queue and spool. `share`: bytes this feed may have in the queue."""
+    no burst falls between queue and spool. `share`: bytes this feed may have in the queue now, for feeds come and go.
+    """
 
     def __init__(
-        self, feed: str, source: str, run: str, items: queue.Queue[Decoded], share: int, overflows: Counter
+        self,
+        feed: str,
+        source: str,
+        run: str,
+        items: queue.Queue[Decoded],
+        share: Callable[[], int],
+        overflows: Counter,
     ) -> None:
         self.feed = feed
         self.source = source
@@ -56,7 +63,7 @@ class FeedState:
                 self.uncommitted_at = decoded.received_at
             if not self.live:
                 return
-            if self.queued_bytes + size > self._share:
+            if self.queued_bytes + size > self._share():
                 self.live = False
                 self._overflows.inc()
                 return

@@ -42,7 +42,9 @@ class Recorded:
         self.faults: list[BaseException] = []
         self.spool = Spool(root, Header("id", "toy/public/0", "toy", "toy", "/ws", {}))
         items: queue.Queue[Decoded] = queue.Queue()
-        state = FeedState("toy/public/0", "toy", self.spool.run, items, 1 << 20, self.metrics.queue_overflows("toy"))
+        state = FeedState(
+            "toy/public/0", "toy", self.spool.run, items, lambda: 1 << 20, self.metrics.queue_overflows("toy")
+        )
         venue = Toy(Limits())
         venue.heartbeat = heartbeat
         parts = FeedParts(

@@ -215,7 +215,7 @@ class Rig:
     def _feed(self, pairs: tuple[Subscription, ...]) -> Feed:
         header = Header("id", "toy/public/0", "toy", "toy", "/ws", {}, run="1-aaaaaaaa", run_ordinal=1)
         overflows = self.metrics.queue_overflows("toy")
-        self.state = FeedState("toy/public/0", "toy", "1-aaaaaaaa", self.items, 1 << 30, overflows)
+        self.state = FeedState("toy/public/0", "toy", "1-aaaaaaaa", self.items, lambda: 1 << 30, overflows)
         self.state.live = True
         source = Source(name="toy", venue="toy", endpoints=("wss://one.example", "wss://two.example"), rest="")
         parts = FeedParts(

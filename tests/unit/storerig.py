@@ -250,7 +250,7 @@ class Side:
         self.run = self.spool.run
         self.decoder = rig.decoder(self.spool.header)
         overflows = rig.metrics.queue_overflows(SOURCE)
-        self.state = FeedState(feed, SOURCE, self.run, rig.items, share, overflows)
+        self.state = FeedState(feed, SOURCE, self.run, rig.items, lambda: share, overflows)
         reader = SpoolReader(ROOT, feed, None if retired else self.spool, rig.disk)
         self.lane = Lane(feed, SOURCE, reader, None if retired else self.state, rig.decoder)
 

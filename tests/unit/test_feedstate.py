@@ -33,7 +33,7 @@ class Rig:
 
     def __post_init__(self) -> None:
         self.overflows = Counter("overflows", "Overflows", registry=CollectorRegistry())
-        self.state = FeedState("toy/0", "toy", RUN, self.items, self.share * SIZE, self.overflows)
+        self.state = FeedState("toy/0", "toy", RUN, self.items, lambda: self.share * SIZE, self.overflows)
 
     @property
     def overflowed(self) -> float:

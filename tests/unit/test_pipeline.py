@@ -67,10 +67,15 @@ def test_a_full_spool_has_many_segments(max_size: int) -> None:
 
 
 def test_the_queue_is_shared_fairly(yard: Plant) -> None:
-    """Each feed may have its part of the queue's bytes, and no feed less than it takes to work."""
-    assert {one.state._share for one in yard.build(source("one", 3)).feeds} == {QUEUE_BYTES // 3}
+    """Each feed may have its part of the queue's bytes, and no feed less than it takes to work; the part of those that
+    there are gets smaller when others join."""
+    pipeline = yard.build(source("one", 3))
+    assert {one.state._share() for one in pipeline.feeds} == {QUEUE_BYTES // 3}
+    joined = yard.build(source("two", 9)).feeds
+    pipeline.feeds = [*pipeline.feeds, *joined]
+    assert pipeline.feeds[0].state._share() == QUEUE_BYTES // 12
     many = QUEUE_BYTES // SMALLEST_SHARE + 1
-    assert {one.state._share for one in yard.build(source("two", many)).feeds} == {SMALLEST_SHARE}
+    assert {one.state._share() for one in yard.build(source("three", many)).feeds} == {SMALLEST_SHARE}
 
 
 def test_secrets_do_not_reach_the_spool(yard: Plant) -> None:

@@ -200,7 +200,7 @@ class Stage:
         self.spool = Spool(ROOT, self.header, files=self.disk)
         self.decoder = Words(self.spool.header, self.streams)
         overflows = self.metrics.queue_overflows("f")
-        self.state = FeedState(self.feed, "f", self.spool.run, self.items, 1 << 20, overflows)
+        self.state = FeedState(self.feed, "f", self.spool.run, self.items, lambda: 1 << 20, overflows)
         reader = SpoolReader(ROOT, self.feed, self.spool, self.disk)
         self.lane = Lane(self.feed, "f", reader, self.state, self.make_decoder)
         self.write_with([self.lane])
