@@ -25,7 +25,7 @@ class Rig:
         self.asked: list[str] = []
         self.items: queue.Queue[Decoded] = queue.Queue()
         overflows = Counter("overflows", "Overflows", registry=CollectorRegistry())
-        self.state = FeedState("toy/public/0", "toy", RUN, self.items, 1 << 20, overflows)
+        self.state = FeedState("toy/public/0", "toy", RUN, self.items, lambda: 1 << 20, overflows)
         self.state.live = live
         streams, rig = Streams(), self
 
