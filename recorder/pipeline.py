@@ -305,7 +305,8 @@ class Pipeline:
         """Delete committed segments older than `keep`; any committed ones while the spool is too large or the disk
         short. Where that is not enough, feeds that the database does not follow shed what comes in."""
         short = self._short()
-        keep = 0.0 if short else self.config.spool.keep
+        full = any(lane.state.disk_full for lane in lanes if lane.state is not None)  # the feed sheds until it is not
+        keep = 0.0 if short or full else self.config.spool.keep
         for lane in lanes:
             lane.release(now_us() - int(keep * 1e6))
         short = short and self._short()
@@ -313,7 +314,7 @@ class Pipeline:
             if lane.state is not None:
                 at = lane.state.uncommitted_at
                 self._shed(lane.state, short if at is not None and now_us() - at > STUCK_US else "")
-        return bool(short)
+        return full or bool(short)
 
     @staticmethod
     def _shed(state: FeedState, reason: str) -> None:
@@ -329,8 +330,6 @@ class Pipeline:
             return "the spool has reached spool.max_size and the database takes nothing"
         if shutil.disk_usage(self.home.spool).free < limits.min_free:
             return "the spool's disk has less than spool.min_free left and the database takes nothing"
-        if any(lane.state.disk_full for lane in self.lanes if lane.state is not None):
-            return "the spool's disk is full"  # where min_free is too small to say so before
         return ""
 
     # --- what the metrics ask --------------------------------------------------------------------------------------

@@ -232,6 +232,24 @@ def test_a_short_disk_counts_like_a_full_spool(yard: Plant, monkeypatch: pytest.
     assert held(pipeline) == 2
 
 
+def test_a_disk_that_refuses_counts_like_a_full_spool(yard: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where `min_free` is nothing, what is committed goes too; but whether the disk takes a burst is tried again with
+    each, so that room which somebody else makes is noticed while the database is away."""
+    monkeypatch.setattr(pipeline_module, "SMALLEST_SEGMENT", 1)
+    pipeline = yard.build(source("one"), spool=SpoolConfig(max_size=256, min_free=0))
+    monkeypatch.setattr(pipeline, "spool_bytes", lambda: 0)
+    for n in range(4):
+        receive(pipeline, FEED, n, yard.now)
+    pipeline.lanes[0].safe = (pipeline.feeds[0].spool.run, 2)
+    yard.now += STUCK_US + 1
+    assert not pipeline._release(pipeline.lanes)
+    assert held(pipeline) == 0
+    pipeline.feeds[0].state.disk_full = "the spool's disk is full"
+    assert pipeline._release(pipeline.lanes)
+    assert held(pipeline) == 2
+    assert not pipeline.feeds[0].state.shedding
+
+
 def test_a_feed_sheds_only_where_the_database_does_not_follow(full: Pipeline, yard: Plant) -> None:
     """A spool that is too large although everything committed is deleted: a feed whose oldest record has waited for
     long sheds what comes in; one that is being written does not."""
