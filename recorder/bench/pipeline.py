@@ -19,6 +19,7 @@ from recorder.bench.stages import Commits, Point, Stopwatch
 from recorder.capture.datadir import DataDir
 from recorder.capture.feedstate import FeedState
 from recorder.capture.intake import Intake
+from recorder.capture.reach import trust
 from recorder.capture.spool import Spool
 from recorder.capture.transport import Transport
 from recorder.config import Config, Database, Recorder, Secret, Source, SpoolConfig, Subscribe
@@ -154,8 +155,10 @@ def running(settings: Config, load: Load, scratch: Scratch, mix: str) -> Iterato
         raise ValueError(f"no such mix: {mix}")
     before = os.environ.get("SSL_CERT_FILE")
     os.environ["SSL_CERT_FILE"] = load.certificate
+    trust.cache_clear()  # what this process trusted so far
     home = DataDir(settings.home)
     with ExitStack() as stack:
+        stack.callback(trust.cache_clear)
         stack.callback(_restore, "SSL_CERT_FILE", before)
         home.acquire()
         stack.callback(home.release)
