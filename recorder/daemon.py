@@ -19,7 +19,7 @@ from loguru import logger
 from recorder import __version__
 from recorder.capture.backoff import Window
 from recorder.capture.datadir import DataDir, unusable
-from recorder.capture.rest import Rest
+from recorder.capture.rest import Rest, client
 from recorder.capture.unheard import names
 from recorder.clockwatch import EVERY_SECONDS, ClockWatch
 from recorder.config import Config, Source
@@ -111,7 +111,7 @@ class Daemon:
 
     def _rest(self, source: Source) -> Rest:
         """A client of a venue for the chores: it gives up when we stop."""
-        return Rest(source.rest, source.proxy, pace=PACE, interrupted=lambda: self.stopping)
+        return client(source, pace=PACE, interrupted=lambda: self.stopping)
 
     def _database(self) -> psycopg.Connection[tuple[object, ...]]:
         """A connection for a chore. Where the writer has none, a chore need not try."""

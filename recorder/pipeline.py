@@ -196,7 +196,7 @@ class Pipeline:
     def _join(self, lane: Lane, before: Sequence[str]) -> None:
         """In the writer's thread: the lane of a new feed, or of one that has run before."""
         known, first = self.writer.lanes.get(lane.feed), [self.writer.lanes[name] for name in before]
-        for each in first:
+        for each in self.writer.lanes.values():  # who waited for its end would wait for ever: it runs again
             each.waits_for = [other for other in each.waits_for if other is not known]
         lane.waits_for = first
         if known is None:

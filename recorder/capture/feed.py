@@ -21,7 +21,7 @@ from recorder.capture.feedstate import FeedState
 from recorder.capture.heartbeat import Heartbeats
 from recorder.capture.intake import Clock, Intake, Outlet
 from recorder.capture.mend import Asking, Mender, Surroundings
-from recorder.capture.rest import Rest
+from recorder.capture.rest import client
 from recorder.capture.session import Chains, Link, Session, Tools
 from recorder.capture.silence import Silence
 from recorder.capture.spool import Spool
@@ -60,7 +60,7 @@ class Relief(Protocol):
 
 def ask_over_rest(source: Source, interrupted: Callable[[], bool]) -> Asking:
     """The source's REST interface."""
-    return Rest(source.rest, source.proxy and str.__str__(source.proxy), interrupted=interrupted)
+    return client(source, interrupted=interrupted)
 
 
 @dataclass(frozen=True, slots=True)

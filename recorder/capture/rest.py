@@ -25,6 +25,7 @@ from recorder import __version__
 from recorder.capture.backoff import Window
 from recorder.capture.proxy import connect
 from recorder.capture.reach import SLICE, Deadline, Target, patiently, secure, send_all, target, trust
+from recorder.config import Source
 from recorder.errors import ConnectionLost
 from recorder.records import now_us
 
@@ -52,6 +53,11 @@ class Answer:
         """Seconds that our clock is ahead of a venue whose time, in milliseconds, is in this answer: it read its own
         half a round trip before the answer came."""
         return self.received_at / 1e6 - self.rtt / 2 - venue_ms / 1e3
+
+
+def client(source: Source, **more: Any) -> Rest:
+    """A client of a source's venue, through its proxy. `more`: what else a client takes."""
+    return Rest(source.rest, None if source.proxy is None else str.__str__(source.proxy), **more)
 
 
 @dataclass(slots=True)

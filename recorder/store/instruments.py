@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
@@ -17,10 +17,10 @@ import psycopg
 from recorder.guards import TROUBLE, moment, number, plain
 from recorder.listing import Instrument
 from recorder.records import NULL
+from recorder.store.flush import moment as parameter
 from recorder.store.queries import queries
 
 CHANNEL = "instruments"
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _CENTURY = 36_525 * 86_400_000_000  # µs: nothing expires later
 
 Row = tuple[Any, ...]  # type, base, quote, settle, tick size, lot size, contract value, state, listed, expires
@@ -44,7 +44,7 @@ class Register:
         now = dict(_row(each, at) for each in instruments)
         gone = {symbol: (*row[:7], None, *row[8:]) for symbol, row in stored.items() if symbol not in now}
         changed = {symbol: row for symbol, row in (now | gone).items() if stored.get(symbol) != row}
-        when = _EPOCH + timedelta(microseconds=at)
+        when = parameter(at)
         with conn.transaction(), conn.cursor() as cursor:
             cursor.executemany(
                 queries()["insert_instrument"],
@@ -70,5 +70,5 @@ def _decimal(text: str) -> Decimal | None:
 
 def _time(milliseconds: str, at: int) -> datetime | None:
     with suppress(*TROUBLE):
-        return _EPOCH + timedelta(microseconds=moment(milliseconds, at, _CENTURY)) if milliseconds else None
+        return parameter(moment(milliseconds, at, _CENTURY)) if milliseconds else None
     return None

@@ -11,7 +11,6 @@ import secrets
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
 from enum import Enum
 from typing import Any
 
@@ -21,7 +20,7 @@ from recorder.errors import AlreadyRunning, SinkUnavailable
 from recorder.failpoint import fail_point
 from recorder.store import isolate
 from recorder.store.connection import Backend, Connector, Session, SinkParked, Watchdog, shut
-from recorder.store.flush import Flush, Move, Params, Position
+from recorder.store.flush import Flush, Move, Params, Position, moment
 from recorder.store.isolate import Allowance, Isolation, Quarantined, RawFrame
 from recorder.store.load import load
 from recorder.store.queries import queries
@@ -32,7 +31,6 @@ __all__ = ["AlreadyRunning", "Fenced", "PositionMoved", "Quarantined", "RawFrame
 
 SEEN_SECONDS = 60.0
 IDENTICAL_FAILURES = 10
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 Aside = Callable[[list[Quarantined]], list[tuple[str, list[Params]]]]
 
@@ -256,7 +254,7 @@ class Sink:
             [self._epochs.get(move.feed, -1) for move in moves],
             [move.new_run for move in moves],
             [move.new_next for move in moves],
-            [_EPOCH + timedelta(microseconds=move.watermark) if move.watermark else None for move in moves],
+            [moment(move.watermark) if move.watermark else None for move in moves],
             *(self.recorder_id, self._instance, self.recorder_id),
         )
 

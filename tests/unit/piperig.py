@@ -18,6 +18,7 @@ from recorder import following as following_module
 from recorder import pipeline as pipeline_module
 from recorder import readings as readings_module
 from recorder.capture.datadir import DataDir
+from recorder.capture.feed import Feed
 from recorder.capture.spool import Spool
 from recorder.config import Config, Database, Recorder, Secret, Source, SpoolConfig, Subscribe
 from recorder.observe import metrics as metrics_module
@@ -88,6 +89,10 @@ class Plant:
         for feed in pipeline.feeds:
             self._stack.callback(feed.spool.close)
         return pipeline
+
+    def close(self, feed: Feed) -> None:
+        """Close the spool of a feed that was opened later, at the end."""
+        self._stack.callback(feed.spool.close)
 
     def leave(self, feed: str, *trades: int, venue: str = "toy", spool_id: str = "") -> None:
         """A spool that an earlier process left."""

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recorder import pipeline as pipeline_module
+from recorder.capture.feed import Feed
 from recorder.config import SpoolConfig
 from recorder.errors import SpoolFault
 from recorder.pipeline import (
@@ -350,3 +351,20 @@ def test_silent_streams_are_counted_by_channel(yard: Plant, monkeypatch: pytest.
     for feed in pipeline.feeds:
         monkeypatch.setattr(feed, "silent", lambda: [Subscription("trades", "S0")])
     assert gauge(pipeline, "recorder_silent_streams", source="one", channel="trades") == 1
+
+
+def test_nobody_waits_for_a_slot_that_runs_again(yard: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a restart all feeds of a source wait for what a hand-over left in the other slot. When that slot is opened
+    for the next hand-over it waits for the feed that it relieves, and no other feed waits for it any more."""
+    monkeypatch.setattr(Feed, "start", lambda feed: None)
+    yard.leave("one/public/0b", 1)
+    pipeline = yard.build(source("one", 2))
+    first, second, old = (lane(pipeline, f"one/public/{name}") for name in ("0", "1", "0b"))
+    assert (first.waits_for, second.waits_for) == ([old], [old])
+    successor = pipeline.relieve(pipeline.feeds[0])
+    assert successor is not None
+    yard.close(successor)
+    pipeline.writer._change()
+    assert (first.waits_for, second.waits_for, old.waits_for) == ([], [], [first])
+    assert (old.state is successor.state, second.blocked, old.blocked) == (True, False, True)
+    assert pipeline.relieve(pipeline.feeds[0]) is None, "one successor at a time"
