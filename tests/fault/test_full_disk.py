@@ -92,7 +92,8 @@ def test_committed_segments_make_room_on_a_full_disk(oracle: Oracle) -> None:
     recorder.toml = recorder.toml.replace('min_free = "1MiB"', 'min_free = "0B"')
     oracle.start()
     oracle.ready()
-    until(lambda: len([*(recorder.home / "data").rglob("*.seg*")]) > 2, 30, "segments are sealed")
+    # A dozen: what they free must last longer than the time between two looks at /readyz.
+    until(lambda: len([*(recorder.home / "data").rglob("*.seg*")]) > 12, 60, "segments are sealed")
     ballast = fill(recorder.home / "data", leave=0)
     until(lambda: shed(oracle) > 0, 30, "the disk is full")
     until(recorder.ready, 30, f"segments made room\n{recorder.tail()}")
