@@ -27,7 +27,7 @@ from psycopg.pq import PGconn, Ping
 from recorder.errors import SinkUnavailable
 from recorder.redact import protect
 from recorder.store import programs
-from recorder.store.debian import locked
+from recorder.store.apt import locked
 from recorder.store.place import Account, data_candidates, first_usable, make, server_account
 from recorder.store.programs import Kind, Programs
 from recorder.store.reconcile import READ, WRITE
