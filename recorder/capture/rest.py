@@ -8,33 +8,26 @@ lets a query, a header or a proxy's password into a message.
 
 from __future__ import annotations
 
-import select
-import socket
 import ssl
 import time
 from collections.abc import Callable, Mapping
-from contextvars import ContextVar
 from dataclasses import KW_ONLY, dataclass, field
 from http import HTTPStatus
-from typing import Any, TypeVar
+from typing import Any
 
 import httpcore
 import msgspec
 
 from recorder import __version__
 from recorder.capture.backoff import Window
-from recorder.capture.proxy import connect
-from recorder.capture.reach import SLICE, Deadline, Target, patiently, secure, send_all, target, trust
+from recorder.capture.reach import SLICE, Deadline, Target, target, trust
+from recorder.capture.streams import Attempt, Backend, carried
 from recorder.config import Source
 from recorder.errors import ConnectionLost
-from recorder.records import now_us
 
-CHUNK = 16 << 10
 CONNECTIONS = 4  # of one client; more threads than that wait for each other
 KEPT = 15.0  # seconds that an unused connection is kept: load balancers end them after 60 or more
 REFUSALS = {401: "auth", 403: "auth", 429: "rate"}
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,22 +51,6 @@ class Answer:
 def client(source: Source, **more: Any) -> Rest:
     """A client of a source's venue, through its proxy. `more`: what else a client takes."""
     return Rest(source.rest, None if source.proxy is None else str.__str__(source.proxy), **more)
-
-
-@dataclass(slots=True)
-class _Attempt:
-    """One request on its way, for the streams below: httpcore hands through nothing but time-outs of single calls."""
-
-    goal: Target
-    deadline: Deadline
-    fresh: bool = False  # a connection was made for it
-    ended: bool = False  # the venue hung up
-    sent: float = 0.0
-    heard: float | None = None
-    received_at: int = 0
-
-
-_attempt: ContextVar[_Attempt] = ContextVar("_attempt")
 
 
 @dataclass(slots=True, eq=False)
@@ -105,7 +82,7 @@ class Rest:
             ssl_context=self.tls or trust(),
             max_connections=CONNECTIONS,
             keepalive_expiry=KEPT,
-            network_backend=_Backend(self.proxy),
+            network_backend=Backend(self.proxy),
         )
 
     def get(self, path: str, params: Mapping[str, str] | None = None) -> Answer:
@@ -113,20 +90,20 @@ class Rest:
         for what HTTP says (429; 401 and 403; everything else that is no answer), and the rest as for a WebSocket."""
         goal = target(self.base, path, params or {}, ("http", "https"))
         self._wait_for_turn()
-        attempt = _Attempt(goal, Deadline(self.deadline, self.interrupted))
+        attempt = Attempt(goal, Deadline(self.deadline, self.interrupted))
         try:
             return self._ask(attempt, "GET", None)
         except ConnectionLost as lost:
             # A connection that the venue ended while it lay unused: it never heard the question.
             if attempt.fresh or attempt.heard is not None or lost.reason not in ("eof", "reset"):
                 raise
-        return self._ask(_Attempt(goal, attempt.deadline), "GET", None)
+        return self._ask(Attempt(goal, attempt.deadline), "GET", None)
 
     def post(self, path: str, json: object) -> Answer:
         """Send JSON; raises like `get`."""
         goal = target(self.base, path, {}, ("http", "https"))
         self._wait_for_turn()
-        return self._ask(_Attempt(goal, Deadline(self.deadline, self.interrupted)), "POST", msgspec.json.encode(json))
+        return self._ask(Attempt(goal, Deadline(self.deadline, self.interrupted)), "POST", msgspec.json.encode(json))
 
     def close(self) -> None:
         """Close the connections; a later request opens others."""
@@ -142,27 +119,15 @@ class Rest:
                 raise ConnectionLost("shutdown", "given up while waiting for a turn")
             self.sleep(min(left, SLICE))
 
-    def _ask(self, attempt: _Attempt, method: str, content: bytes | None) -> Answer:
+    def _ask(self, attempt: Attempt, method: str, content: bytes | None) -> Answer:
         public = attempt.goal.public
-        token = _attempt.set(attempt)
-        try:
+        with carried(attempt):
             response = self._pool.handle_request(self._request(attempt.goal, method, content))
             try:
                 _judge(response, public)
                 body = self._read(response, public)
             finally:
                 response.close()
-        except (httpcore.LocalProtocolError, UnicodeError):
-            raise ConnectionLost("config", f"{public}: a header or the host name cannot be sent") from None
-        except httpcore.PoolTimeout:
-            raise ConnectionLost(
-                "handshake", f"{public}: no answer in time, other requests are still waiting"
-            ) from None
-        except httpcore.ProtocolError:
-            reason, words = ("eof", "the venue hung up") if attempt.ended else ("handshake", "not an HTTP answer")
-            raise ConnectionLost(reason, f"{public}: {words}") from None
-        finally:
-            _attempt.reset(token)
         return Answer(
             response.status, body, public, (attempt.heard or attempt.sent) - attempt.sent, attempt.received_at
         )
@@ -209,77 +174,3 @@ def _judge(response: httpcore.Response, public: str) -> None:
 
 def _phrase(status: int) -> str:
     return f" ({HTTPStatus(status).phrase})" if status in HTTPStatus.__members__.values() else ""
-
-
-# --- what httpcore stands on ---------------------------------------------------------------------------------------
-
-
-class _Backend(httpcore.NetworkBackend):
-    """Makes connections our way, for the attempt of the calling thread."""
-
-    def __init__(self, proxy: str | None) -> None:
-        self._proxy = proxy
-
-    def connect_tcp(self, *_: Any, **__: Any) -> httpcore.NetworkStream:
-        """To the host and port of the attempt."""
-        attempt = _attempt.get()
-        attempt.fresh = True
-        return _Stream(connect(attempt.goal, attempt.deadline, self._proxy)[0])
-
-
-class _Stream(httpcore.NetworkStream):
-    """A non-blocking socket; its waits end at the deadline of the attempt that uses it."""
-
-    def __init__(self, sock: socket.socket) -> None:
-        self._sock = sock
-
-    def start_tls(
-        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
-    ) -> httpcore.NetworkStream:
-        """With the certificate checked."""
-        attempt = _attempt.get()
-        try:
-            return _Stream(secure(self._sock, attempt.goal, ssl_context, attempt.deadline))
-        except BaseException:  # whatever ends the handshake, the socket is closed: httpcore does not
-            self._sock.close()
-            raise
-
-    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        """Some bytes, none at the end."""
-        attempt = _attempt.get()
-        size = min(max_bytes, CHUNK)
-        data = _guarded(attempt, lambda: patiently(lambda: self._sock.recv(size), self._sock, attempt.deadline))
-        if attempt.heard is None:
-            attempt.heard, attempt.received_at = (time.monotonic(), now_us()) if data else (None, 0)
-        attempt.ended = not data
-        return data
-
-    def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        """All of it."""
-        attempt = _attempt.get()
-        _guarded(attempt, lambda: send_all(self._sock, buffer, attempt.deadline))
-        attempt.sent = time.monotonic()
-
-    def close(self) -> None:
-        """Close the socket."""
-        self._sock.close()
-
-    def get_extra_info(self, info: str) -> Any:
-        """`is_readable`: bytes on a connection that nobody uses are its end."""
-        if info != "is_readable":
-            return None
-        poll = select.poll()
-        poll.register(self._sock, select.POLLIN)
-        return bool(poll.poll(0))
-
-
-def _guarded(attempt: _Attempt, call: Callable[[], T]) -> T:
-    """What breaks on an open connection, by its reason."""
-    try:
-        return call()
-    except TimeoutError:
-        raise ConnectionLost("handshake", f"{attempt.goal.public}: no answer in time") from None
-    except OSError as error:
-        reason = "tls" if isinstance(error, ssl.SSLError) else "reset"
-        words = error.strerror or type(error).__name__
-        raise ConnectionLost(reason, f"{attempt.goal.public}: {words}") from None

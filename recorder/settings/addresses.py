@@ -27,7 +27,7 @@ def listen(value: object) -> str:
     return text
 
 
-def _split(text: str) -> SplitResult:
+def split_url(text: str) -> SplitResult:
     """The parts of a URL whose host and port are sound."""
     try:
         parts = urlsplit(text)
@@ -55,7 +55,7 @@ def base_url(*schemes: str) -> Check[str]:
             raise ValueError(
                 f"must begin with {' or '.join(s + '://' for s in schemes)}{did_you_mean(scheme, schemes)}"
             )
-        parts = _split(text)
+        parts = split_url(text)
         if parts.username is not None or parts.password is not None:
             raise ValueError("must not hold a user or password")
         if parts.query or parts.fragment or text.endswith(("?", "#")):
@@ -71,7 +71,7 @@ def proxy(value: object) -> Secret:
     scheme = text.partition("://")[0]
     if "://" not in text or scheme not in _PROXIES:
         raise ValueError(f"must be a proxy URL: {', '.join(_PROXIES[:-1])} or {_PROXIES[-1]}://host:port")
-    if _split(text).port is None:
+    if split_url(text).port is None:
         raise ValueError(f"names no port; write {scheme}://host:port")
     return Secret(text)
 
