@@ -187,6 +187,24 @@ def status(ctx: typer.Context, config: ConfigFile = None, json: Json = False) ->
 
 @app.command()
 @outcome
+def relay(
+    receiver: Annotated[str | None, typer.Argument(help="With --test: only this one.")] = None,
+    listen: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="Where to listen; else $ALERT_LISTEN, 127.0.0.1:9465.")
+    ] = None,
+    test: Annotated[bool, typer.Option("--test", help="Send a test message to each receiver, and end.")] = False,
+) -> int:
+    """Pass Alertmanager's notifications on to people: webhook, e-mail, Telegram, DingTalk, Feishu, WeCom, whichever
+    the environment configures (docs/alerting.md)."""
+    from recorder.commands import alerting
+
+    if receiver is not None and not test:
+        raise typer.BadParameter("a receiver is only named with --test")
+    return alerting.test(receiver) if test else alerting.relay(listen)
+
+
+@app.command()
+@outcome
 def venues(
     json: Json = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="All that is known of them, as docs/venues.md.")] = False,

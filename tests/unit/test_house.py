@@ -33,6 +33,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("capture",),
     ("store",),
     ("observe",),
+    ("alerting",),
     ("simulator",),
     ("readings", "clockwatch"),
     ("pipeline", "following"),
