@@ -88,6 +88,7 @@ class _Server(smtplib.SMTP):
         self._tls = context
         # A name of our own, or smtplib looks one up, for as long as DNS likes.
         super().__init__(local_hostname="recorder")
+        self._host = to.host  # whose certificate STARTTLS expects; smtplib remembers it only where it connects at once
 
     def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
         """smtplib's hook for how a connection is made."""

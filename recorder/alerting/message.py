@@ -128,11 +128,11 @@ def _entries(alerts: Iterable[Alert], words: Words) -> Iterator[Entry]:
         count = f" ×{len(members)}" if len(members) > 1 else ""
         head = f"{MARKS[severity] if firing else OVER} {kind} {words.title(_one_line(name))}{count}"
         for number, alert in enumerate(members):
-            yield Entry(None if number else head, tuple(_lines(alert, words)))
+            yield Entry(None if number else head, tuple(_lines(alert, words, first=not number)))
 
 
-def _lines(alert: Alert, words: Words) -> Iterator[str]:
-    """What is wrong, where, since when, and what to do about it."""
+def _lines(alert: Alert, words: Words, *, first: bool) -> Iterator[str]:
+    """What is wrong, where, since when, and, once for a rule, what to do about it."""
     told = [_one_line(alert.annotations.get(key, "")) for key in ("summary", "description")]
     yield from dict.fromkeys(text for text in told if text)
     where = [f"{key}={value}" for key, value in alert.labels.items() if key not in ("alertname", "severity")]
@@ -142,7 +142,7 @@ def _lines(alert: Alert, words: Words) -> Iterator[str]:
         yield words.period.format(_moment(alert.starts_at), _moment(alert.ends_at))
         return
     yield words.since.format(_moment(alert.starts_at))
-    if runbook := _one_line(alert.annotations.get("runbook", "")):
+    if first and (runbook := _one_line(alert.annotations.get("runbook", ""))):
         yield words.runbook.format(runbook)
 
 
