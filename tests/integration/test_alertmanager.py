@@ -95,27 +95,29 @@ def test_a_pair_arrives_once_and_its_end_too(tmp_path: Path) -> None:
 
 def test_what_follows_is_silent(tmp_path: Path) -> None:
     """With the database down lag and no progress are not told, a growing spool is; an absent recorder silences all of
-    itself and nothing of another; a parked source its silence."""
+    itself and nothing of another; a source without data its reconnects, but not those of another source."""
     down = [critical(name) for name in ("RecorderDatabaseDown", "RecorderLag", "RecorderNoProgress")]
     gone = [critical(name, instance="b:9464") for name in ("RecorderAbsent", "RecorderDiskLow")]
     okx = {"source": "okx", "instance": "c:9464"}
     parked = [critical(name, **okx) for name in ("RecorderFeedParked", "RecorderSilentStreams")]
-    other = critical("RecorderFeedWithoutData", source="sim", instance="c:9464")
+    sim = [critical(name, **okx | {"source": "sim"}) for name in ("RecorderFeedWithoutData", "RecorderReconnectSpike")]
+    spike = critical("RecorderReconnectSpike", **okx)
     with (
         Messengers() as messengers,
         relaying(messengers.environ()) as relay,
         alertmanager(tmp_path, relay.port) as manager,
     ):
-        manager.fire(*down, critical("RecorderSpoolGrowing"), *gone, *parked, other)
-        eventually(lambda: len(told(messengers)) >= 5)
+        manager.fire(*down, critical("RecorderSpoolGrowing"), *gone, *parked, *sim, spike)
+        eventually(lambda: len(told(messengers)) >= 6)
         silent = manager.silenced_by_another()
         # A later group is told after all earlier ones had their turn.
         manager.fire(critical("RecorderShedding", instance="d:9464"))
         eventually(lambda: "RecorderShedding" in told(messengers))
-    assert silent == {"RecorderLag", "RecorderNoProgress", "RecorderDiskLow", "RecorderSilentStreams okx"}
+    quiet = {"RecorderLag", "RecorderNoProgress", "RecorderDiskLow"}
+    assert silent == quiet | {"RecorderSilentStreams okx", "RecorderReconnectSpike sim"}
     assert told(messengers) == {
         *("RecorderDatabaseDown", "RecorderSpoolGrowing", "RecorderAbsent"),
-        *("RecorderFeedParked", "RecorderFeedWithoutData", "RecorderShedding"),
+        *("RecorderFeedParked", "RecorderFeedWithoutData", "RecorderReconnectSpike", "RecorderShedding"),
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -193,6 +194,13 @@ def test_what_was_read_is_protected() -> None:
     read({"PROXY": "http://u:canary-proxy-4711@p:1"})
     text = f"{FEISHU} canary-wecom-4711 canary%2Dding-4711 {LOGIN['SMTP_PASSWORD']} canary-proxy-4711"
     assert "4711" not in redact(text).replace("canary%2Dding-4711", "")
+
+
+def test_the_documentation_lists_them_all() -> None:
+    """docs/alerting.md names every setting, and none that there is not."""
+    text = (Path(__file__).parents[2] / "docs/alerting.md").read_text()
+    listed = {name for row in text.splitlines() if row.startswith("| `") for name in re.findall(r"`ALERT_(\w+)`", row)}
+    assert listed == set(NAMES)
 
 
 def test_a_mistake_ends_the_command_with_78() -> None:
