@@ -86,8 +86,8 @@ class _Server(smtplib.SMTP):
         self._to = to
         self._deadline = deadline
         self._tls = context
-        # A name of our own, or smtplib looks one up, for as long as DNS likes.
-        super().__init__(local_hostname="recorder")
+        # A name is given, or smtplib looks one up, for as long as DNS likes.
+        super().__init__(local_hostname="localhost")
         self._host = to.host  # whose certificate STARTTLS expects; smtplib remembers it only where it connects at once
 
     def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
@@ -97,6 +97,9 @@ class _Server(smtplib.SMTP):
             goal = target(f"https://{host}:{port}" if ":" not in host else f"https://[{host}]:{port}", "", {}, _SCHEMES)
             sock = secure(sock, goal, self._tls, self._deadline)
         sock.settimeout(self._deadline.left())
+        # How somebody without a name in DNS says hello (RFC 5321, 4.1.4): many servers refuse a name without dots.
+        address = str(sock.getsockname()[0])
+        self.local_hostname = f"[IPv6:{address}]" if ":" in address else f"[{address}]"
         return sock
 
     def cut(self) -> None:
@@ -119,7 +122,7 @@ def letter(message: Message, to: Email, now: datetime) -> EmailMessage:
     mail["From"] = to.sender
     mail["To"] = ", ".join(to.to)
     mail["Date"] = format_datetime(now)
-    mail["Message-ID"] = make_msgid(domain="recorder.invalid")
+    mail["Message-ID"] = make_msgid(domain=to.sender.partition("@")[2])
     mail["Auto-Submitted"] = "auto-generated"
     mail.set_content(fitted(message, _text, lambda text: len(text.encode()) <= BYTES))
     return mail

@@ -60,6 +60,8 @@ def test_a_mail_is_plain_text_with_a_subject() -> None:
     assert found["Date"] == "Thu, 01 Jan 2026 12:00:00 +0000"
     assert found["Auto-Submitted"] == "auto-generated"
     assert found["Bcc"] is None
+    assert found["Message-ID"].endswith("@example.com>")
+    assert server.heard[0] == "ehlo [127.0.0.1]"
     assert found.get_content_type() == "text/plain"
     assert "  source=价 Bcc: all@example.com\n" in found.get_content().replace("\r\n", "\n")
 

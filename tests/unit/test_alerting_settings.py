@@ -189,11 +189,18 @@ def test_a_bad_proxy_is_told_once() -> None:
 
 
 def test_what_was_read_is_protected() -> None:
-    """After reading, no secret of the settings survives redaction, in any spelling."""
-    read(environ(FEISHU_URL=FEISHU, WECOM_URL=WECOM, DINGTALK_URL=DINGTALK, **MAIL, **LOGIN))
+    """After reading, no secret of the settings survives redaction: not alone, not in its address, in no spelling."""
+    ding = DINGTALK.replace("canary-ding", "qwe%2Frty")
+    read(
+        environ(
+            FEISHU_URL=FEISHU, WECOM_URL=WECOM, DINGTALK_URL=ding, WEBHOOK_URL="http://x/zxcvb4711", **MAIL, **LOGIN
+        )
+    )
     read({"PROXY": "http://u:canary-proxy-4711@p:1"})
-    text = f"{FEISHU} canary-wecom-4711 canary%2Dding-4711 {LOGIN['SMTP_PASSWORD']} canary-proxy-4711"
-    assert "4711" not in redact(text).replace("canary%2Dding-4711", "")
+    alone = (
+        "canary-feishu-4711 canary-wecom-4711 qwe/rty-4711 qwe%2Frty-4711 zxcvb4711 canary-mail-4711 canary-proxy-4711"
+    )
+    assert "4711" not in redact(f"{FEISHU} {WECOM} {ding} {alone}")
 
 
 def test_the_documentation_lists_them_all() -> None:
