@@ -70,12 +70,16 @@ class Oracle:
         assert self.recorder.stop() == 0, self.recorder.tail()
         return judge(self.database, SYMBOL, self.issued())
 
-    def downtime(self) -> float:
+    def downtimes(self) -> list[float]:
         """Seconds between the end of each connection and the beginning of the next, as the venue saw them."""
         history = self.simulator.call(lambda: list(self.simulator.venue.ledger().connections.values()))
         history.sort(key=lambda c: c.opened)
         pairs = itertools.pairwise(history)
-        return sum(max(0, later.opened - (earlier.closed or later.opened)) for earlier, later in pairs) / 1e6
+        return [max(0, later.opened - (earlier.closed or later.opened)) / 1e6 for earlier, later in pairs]
+
+    def downtime(self) -> float:
+        """All of them together."""
+        return sum(self.downtimes())
 
     def check(self, restarts: int) -> Finding:
         """Settle, and hold gap time against the measured downtime."""
