@@ -85,7 +85,9 @@ def test_a_base_backup_is_restored_under_a_running_recorder(
     record_until(oracle, 2000)
     copy = tmp_path / "base"
     owner = pg_server.local.url_of(OWNER, "postgres")
-    tool(pg_server, "pg_basebackup", f"--pgdata={copy}", "--checkpoint=fast", "--wal-method=stream", f"--dbname={owner}")
+    tool(
+        pg_server, "pg_basebackup", f"--pgdata={copy}", "--checkpoint=fast", "--wal-method=stream", f"--dbname={owner}"
+    )
     at_backup = oracle.stored()
     record_until(oracle, 4000)
     pg_server.stop()
@@ -94,7 +96,7 @@ def test_a_base_backup_is_restored_under_a_running_recorder(
     for path in (pg_server.local.data, *pg_server.local.data.rglob("*")):
         pg_server.local.account.own(path)
     pg_server.start()
-    assert 0 < oracle.stored()
+    assert oracle.stored() > 0
     finding = oracle.settle()
     assert finding.gaps == ()
     assert finding.last > at_backup + 4000

@@ -46,8 +46,8 @@ def holes(oracle: Oracle) -> list[tuple[str, float]]:
 
 @pytest.mark.timeout(300)
 def test_the_hole_of_an_upgrade_is_a_row_as_long_as_the_downtime(oracle: Oracle) -> None:
-    """Each stop and start is one row, cause recorder_down, from the last trade before to the first one after: as long as
-    nobody was connected, give or take a trade's distance and the burst that was on its way."""
+    """Each stop and start is one row, cause recorder_down, from the last trade before to the first one after: as long
+    as nobody was connected, give or take a trade's distance and the burst that was on its way."""
     oracle.start()
     oracle.ready()
     times = []
