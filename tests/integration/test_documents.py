@@ -219,7 +219,7 @@ def test_python_is_of_this_project(block: Block) -> None:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.ClassDef | ast.FunctionDef)
     }
-    named = re.findall(r"(?m)^\s*(?:class|def) (\w+)", block.text)
+    named = re.findall(r"\b(?:class|def) (\w+)", block.text)
     assert set(named) <= defined
     if not named:
         ast.parse(block.text)
