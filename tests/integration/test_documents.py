@@ -118,9 +118,10 @@ def _inside_compose(words: list[str]) -> list[str]:
         assert set(plain) <= services() or verb in ("cp", "config"), f"docker compose {verb} {plain}"
         return []
     while rest[0].startswith("-"):
-        rest = rest[2 if rest[0] in ("-u", "-e", "--user", "--env", "-v") else 1 :]
+        rest = rest[2 if rest[0] in ("-u", "-e", "-v", "--user", "--env", "--entrypoint") else 1 :]
     assert rest[0] in services(), f"docker-compose.yml has no service {rest[0]}"
-    return ["recorder", *rest[1:]] if verb == "run" and rest[0] in ("recorder", "migrate") else rest[1:]
+    ours = verb == "run" and rest[1:] and rest[0] in ("recorder", "migrate", "relay", "venues")
+    return ["recorder", *rest[1:]] if ours else rest[1:]
 
 
 def _targets(words: list[str]) -> None:
