@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from recorder import configfile
+from recorder.errors import ConfigError
 from recorder.records import TABLES
 from recorder.settings import sections
 from recorder.settings.effective import sections as effective_sections
@@ -67,7 +68,7 @@ def taken(monkeypatch: pytest.MonkeyPatch) -> set[str]:
 
     monkeypatch.setattr(Table, "finish", noted)
     for venue in venues():
-        with pytest.raises(configfile.ConfigError):
+        with pytest.raises(ConfigError):
             configfile.parse(WHOLE.format(venue=venue), {}, Path("/"))
     found |= {f"source.limits.{each.name}" for each in dataclasses.fields(Limits)}
     return found | {"retention.<table>"}
