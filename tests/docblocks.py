@@ -15,6 +15,14 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = tuple(sorted([*ROOT.glob("README*.md"), *(ROOT / "docs").glob("*.md")]))
 
+# What the documents speak of and other hands are just building: pages, commands, keys. Empty when all of it is there.
+COMING = frozenset(
+    {
+        *("docs/alerting.md", "docs/events.md", "docs/runbook.md", "docs/systemd.md"),
+        *("recorder reload", "recorder relay", "database.password"),
+    }
+)
+
 _FENCE = re.compile(r"^(`{3,})(.*)$")
 
 
