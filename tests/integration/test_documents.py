@@ -116,7 +116,7 @@ def _inside_compose(words: list[str]) -> list[str]:
         words = words[1 if "=" in words[0] else 2 :]
     verb, rest = words[0], words[1:]
     if verb not in ("exec", "run"):
-        plain = [w for w in rest if not w.startswith("-")]
+        plain = [w for w in rest if not w.startswith("-") and f"service {w}" not in COMING]
         assert set(plain) <= services() or verb in ("cp", "config"), f"docker compose {verb} {plain}"
         return []
     while rest[0].startswith("-"):
