@@ -26,13 +26,14 @@ from typer.main import get_command
 from recorder import configfile
 from recorder.cli import app
 from recorder.errors import ConfigError
+from recorder.records import TABLES
 from recorder.redact import protect
 from recorder.settings import references
 from tests.docblocks import COMING, DOCUMENTS, ROOT, Block, anchors, blocks, commands, every_block, links, prose
 from tests.integration.market import SEED
 
 SHELL = ("bash", "sh", "shell")
-TESTED = (*SHELL, "toml", "sql", "text", "", "python", "json", "yaml", "ini", "javascript", "promql")
+TESTED = (*SHELL, "toml", "sql", "text", "", "python", "json", "yaml", "ini", "js", "nginx", "promql")
 
 SOURCE = '[[source]]\nvenue = "okx"\n[[source.subscribe]]\nchannels = ["trades"]\nsymbols = ["BTC-USDT"]\n'
 # What a diagram is drawn with. Any other `text` is an answer, which stands after the question.
@@ -121,7 +122,8 @@ def _inside_compose(words: list[str]) -> list[str]:
         return []
     while rest[0].startswith("-"):
         rest = rest[2 if rest[0] in ("-u", "-e", "-v", "--user", "--env", "--entrypoint") else 1 :]
-    assert rest[0] in services(), f"docker-compose.yml has no service {rest[0]}"
+    known = rest[0] in services() or f"service {rest[0]}" in COMING
+    assert known, f"docker-compose.yml has no service {rest[0]}"
     ours = verb == "run" and rest[1:] and rest[0] in ("recorder", "migrate", "relay", "venues")
     return ["recorder", *rest[1:]] if ours else rest[1:]
 
@@ -173,9 +175,19 @@ def test_mistakes_are_answered_as_shown(block: Block, tmp_path: Path) -> None:
 
 @each("text", "")
 def test_text_is_a_drawing_or_an_answer(block: Block) -> None:
-    """Text that nobody runs is a drawing; an answer stands after the mistaken block that it answers."""
+    """Text that nobody runs is a drawing, an answer after the mistaken block that it answers, or a live record."""
+    if block.text.startswith("event: "):
+        _live_record(block.text)
+        return
     before = [b for b in blocks(block.document) if b.line < block.line]
     assert DRAWN.search(block.text) or (before and before[-1].mark == "mistakes"), f"{block.name}: say how to test it"
+
+
+def _live_record(text: str) -> None:
+    """A server-sent event has the columns of its table, in their order."""
+    fields = dict(line.split(": ", 1) for line in text.splitlines() if line)
+    assert set(fields) == {"event", "id", "data"}
+    assert list(json.loads(fields["data"])) == list(TABLES[fields["event"]].columns)
 
 
 # --- SQL -------------------------------------------------------------------------------------------------------------
@@ -241,7 +253,7 @@ def _ini(text: str) -> list[str]:
 
 
 def _script(text: str) -> bool:
-    """No machine here runs a browser's script for certain; brackets have to agree."""
+    """Neither a browser nor nginx is here for certain; brackets have to agree."""
     return all(text.count(a) == text.count(b) for a, b in ("()", "[]", "{}"))
 
 
@@ -256,7 +268,8 @@ READ: dict[str, Callable[[str], object]] = {
     "json": json.loads,
     "yaml": _yaml,
     "ini": _ini,
-    "javascript": _script,
+    "js": _script,
+    "nginx": _script,
     "promql": _promql,
 }
 
