@@ -145,7 +145,7 @@ class Daemon:
             problems=tuple(
                 f"feed {feed.feed}: accepted, but nothing ever came: {names(silent)}"
                 for feed in pipeline.feeds
-                if (silent := feed.silent())
+                if (silent := pipeline.readings.never_heard(feed))
             ),
             notes=self.config.notes,
         )
@@ -166,7 +166,7 @@ class Daemon:
             position=lane.position.next if lane.position is not None else None,
             lag_seconds=0.0 if at is None else (now_us() - at) / 1e6,
             last_message_age_seconds=feed.message_age() if feed is not None else None,
-            silent_streams=len(feed.silent()) if feed is not None else 0,
+            silent_streams=len(self.pipeline.readings.never_heard(feed)) if feed is not None else 0,
             queued_bytes=lane.state.queued_bytes if lane.state is not None else 0,
             spool_bytes=lane.reader.size(),
             endpoint=feed.endpoint if feed is not None else "",

@@ -14,10 +14,14 @@ from typing import Protocol
 from recorder.capture.datadir import DataDir
 from recorder.capture.feed import Feed
 from recorder.config import Config
-from recorder.observe.metrics import Metrics, Reading
-from recorder.records import now_us
+from recorder.observe.metrics import OTHER, Metrics, Reading
+from recorder.records import Stream, Streams, now_us
 from recorder.store.lane import Lane
+from recorder.store.prepare import Preparer
 from recorder.store.writer import Writer
+from recorder.venues import Subscription, venues
+
+UNKNOWN = "unknown"  # the reaction to a code that no venue has declared
 
 
 class Watched(Protocol):
@@ -29,6 +33,10 @@ class Watched(Protocol):
     def lanes(self) -> Sequence[Lane]: ...
     @property
     def writer(self) -> Writer: ...
+    @property
+    def preparer(self) -> Preparer: ...
+    @property
+    def streams(self) -> Streams: ...
     @property
     def metrics(self) -> Metrics: ...
     @property
@@ -61,14 +69,53 @@ class Readings:
         watch("recorder_queue_bytes", lambda: sum(lane.state.queued_bytes for lane in self._of.lanes if lane.state))
         watch("recorder_spool_bytes", self._spool_by_source)
         watch("recorder_spool_oldest_age_seconds", self._oldest_age)
+        watch("recorder_spool_min_free_bytes", lambda: self._of.config.spool.min_free)
+        watch("recorder_spool_room_bytes", self.room)
         watch("recorder_disk_free_bytes", lambda: shutil.disk_usage(self._of.home.spool).free)
         watch("recorder_database_up", lambda: 0.0 if self._of.writer.database else 1.0)
         watch("recorder_committed_age_seconds", self.committed_age)
-        watch("recorder_connected", lambda: {(f.source.name, f.feed): float(f.connected) for f in self._of.feeds})
+        watch("recorder_connected", self._connected)
         watch("recorder_parked", lambda: {(f.source.name, f.feed): float(f.parked) for f in self._of.feeds})
         watch("recorder_last_message_age_seconds", self._message_ages)
         watch("recorder_silent_streams", self._silent_streams)
+        watch("recorder_market_open", self._open_markets)
+        watch("recorder_gaps_open", self._open_gaps)
+        watch("recorder_venue_code_info", self._codes)
         watch("recorder_rtt_seconds", lambda: {(f.source.name, f.rtt[0]): f.rtt[1] for f in self._of.feeds if f.rtt})
+
+    def room(self) -> float:
+        """Bytes that can still be spooled while the database takes nothing: what is committed makes room first."""
+        limits, lanes = self._of.config.spool, self._of.lanes
+        waiting = sum(lane.needed() for lane in lanes)
+        kept = sum(lane.reader.size() for lane in lanes) - waiting
+        free = shutil.disk_usage(self._of.home.spool).free
+        return max(0, min(limits.max_size - waiting, free - limits.min_free + kept))
+
+    def never_heard(self, feed: Feed) -> list[Subscription]:
+        """Of the streams that are silent on a feed's connection, those that no record was ever stored of. The others
+        belong to a market that sleeps."""
+        known = self._of.preparer.continuity.known
+        return [s for s in feed.silent() if not known(self._of.streams.number(Stream(feed.source.name, *_pair(s))))]
+
+    def _connected(self) -> Reading:
+        """Of every feed that has something to ask for."""
+        return {(f.source.name, f.feed): float(f.connected) for f in self._of.feeds if not f.idle}
+
+    def _open_markets(self) -> Reading:
+        known = venues()
+        return {(s.name,): 1.0 for s in self._of.config.sources if known[s.venue].always_open(s)}
+
+    def _open_gaps(self) -> Reading:
+        counts: dict[tuple[str, ...], float] = {(lane.source,): 0.0 for lane in self._of.lanes}
+        for stream in self._of.preparer.refused():
+            counts[(stream.source,)] = counts.get((stream.source,), 0.0) + 1
+        return counts
+
+    def _codes(self) -> Reading:
+        """So that alerts can speak of reactions instead of any venue's numbers."""
+        known = venues()
+        told = {(s.name, c.code, c.reaction.value): 1.0 for s in self._of.config.sources for c in known[s.venue].codes}
+        return told | {(source.name, OTHER, UNKNOWN): 1.0 for source in self._of.config.sources}
 
     def _spool_by_source(self) -> Reading:
         sizes: dict[tuple[str, ...], float] = {}
@@ -102,6 +149,11 @@ class Readings:
             for sub in each.subscribe
             for channel in sub.channels
         }
-        for source, channel, _ in {(f.source.name, s.channel, s.symbol) for f in self._of.feeds for s in f.silent()}:
+        silent = {(f.source.name, *_pair(s)) for f in self._of.feeds for s in self.never_heard(f)}
+        for source, channel, _ in silent:
             counts[source, channel] = counts.get((source, channel), 0.0) + 1
         return counts
+
+
+def _pair(subscription: Subscription) -> tuple[str, str]:
+    return subscription.channel, subscription.symbol

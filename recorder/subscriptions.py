@@ -163,6 +163,7 @@ class BaseVenue(ABC):
     private: frozenset[str] = frozenset()  # channels that are no market data
     families: Collection[str] = ()  # the members of all channels named with a `*`
     conflicts: Sequence[tuple[str, str]] = ()  # channels that exclude each other for the same symbol
+    always: Mapping[str, str] | None = None  # options of sources whose market never closes; None: of no source
     heavy: tuple[frozenset[str], int] = (frozenset(), 0)  # channels of which a connection should carry few, and how few
 
     @abstractmethod
@@ -181,6 +182,10 @@ class BaseVenue(ABC):
         """The channel that a name belongs to; of a family only members that exist."""
         found = find(name, self.channels)
         return None if found is not None and "*" in found.name and name not in self.families else found
+
+    def always_open(self, source: Source) -> bool:
+        """Whether its market never closes."""
+        return self.always is not None and self.always.items() <= source.options.items()
 
     def check(self, source: Source) -> list[str]:
         """Everything wrong with a source, one sentence each, with its place."""

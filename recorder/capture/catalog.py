@@ -178,7 +178,8 @@ def newer_sentence(path: Path, version: int) -> str:
     )
 
 
-def _ordinal(run: str) -> int:
+def ordinal_of(run: str) -> int:
+    """The count in a run's name; 0 in what is none."""
     digits = run.partition("-")[0]
     return int(digits) if digits.isdigit() else 0
 
@@ -203,7 +204,7 @@ def _named_runs(groups: dict[str, list[Entry]]) -> list[RunInfo]:
 
 
 def _borrowed(header: Header, run: str) -> Header:
-    return replace(header, run=run, run_ordinal=_ordinal(run), previous_run="", previous_next=0)
+    return replace(header, run=run, run_ordinal=ordinal_of(run), previous_run="", previous_next=0)
 
 
 def _missing_runs(runs: list[RunInfo]) -> list[RunInfo]:
@@ -211,7 +212,7 @@ def _missing_runs(runs: list[RunInfo]) -> list[RunInfo]:
     complete = runs[:1]
     for info in runs[1:]:
         missing = info.header.previous_run
-        if complete[-1].ordinal < _ordinal(missing) < info.ordinal:
-            complete.append(RunInfo(missing, _ordinal(missing), _borrowed(info.header, missing), 0, ()))
+        if complete[-1].ordinal < ordinal_of(missing) < info.ordinal:
+            complete.append(RunInfo(missing, ordinal_of(missing), _borrowed(info.header, missing), 0, ()))
         complete.append(info)
     return complete

@@ -8,9 +8,9 @@ from __future__ import annotations
 import contextlib
 from itertools import pairwise
 
-from recorder.capture.catalog import Catalog
+from recorder.capture.catalog import Catalog, ordinal_of
 from recorder.capture.files import Files
-from recorder.capture.segments import COMPRESSED, FOOTER, HEAD_BYTES, SegmentName
+from recorder.capture.segments import COMPRESSED, FOOTER, HEAD_BYTES, SegmentName, parse_name
 from recorder.records import Burst
 
 _LONG_AGO = -(1 << 63)
@@ -42,6 +42,22 @@ class Disposal:
             with contextlib.suppress(OSError):  # a power cut may bring segments back: below the position, unread
                 self._files.sync_directory(self._catalog.directory)
         return freed
+
+    def needed(self, run: str, n: int) -> int:
+        """Bytes of the segments that hold, or will hold, something at or after frame `n` of `run`. By their names
+        alone, so that it can be asked while a thread is stuck in the catalog."""
+        sizes: dict[SegmentName, int] = {}
+        for file in self._files.names(self._catalog.directory):
+            if (parsed := parse_name(file)) is not None:
+                with contextlib.suppress(OSError):  # deleted, or compressed, while we add up
+                    sizes[parsed[0]] = sizes.get(parsed[0], 0) + self._files.file_size(self._catalog.directory / file)
+        names, at = sorted(sizes), ordinal_of(run)
+        passed = {
+            name
+            for name, following in pairwise(names)
+            if name.ordinal < at or (name.ordinal == at == following.ordinal and following.first <= n)
+        }
+        return sum(size for name, size in sizes.items() if name not in passed)
 
     def _below(self, run: str, n: int) -> list[SegmentName]:
         """Segments of which nothing at or after frame `n` of `run` is left to read, oldest first."""

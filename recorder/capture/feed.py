@@ -187,6 +187,11 @@ class Feed(threading.Thread):
                 self._intake.note(Ended(gone.channel, gone.symbol))
                 self._tools.unheard.forget(gone)
 
+    @property
+    def idle(self) -> bool:
+        """Nothing is asked of it, so it need not be connected."""
+        return not self._wanted
+
     def silent(self) -> list[Subscription]:
         """Streams that were accepted and never brought anything."""
         return self._tools.unheard.silent

@@ -167,6 +167,10 @@ class SpoolReader:
                 total += self._files.file_size(self.directory / name) if name != CORRUPT else 0
         return total
 
+    def needed(self, run: str, n: int) -> int:
+        """Bytes on disk of what `release` may not delete, whatever its age; takes no lock."""
+        return self._disposal.needed(run, n)
+
     def oldest(self) -> int | None:
         """received_at of the oldest burst held; None for an empty spool."""
         for info in list(self._catalog.runs):

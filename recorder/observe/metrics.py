@@ -50,6 +50,9 @@ GAUGES: dict[str, tuple[str, tuple[str, ...]]] = {
     "recorder_parked": ("1 while the feed has given up on a refusal and only probes", ("source", "feed")),
     "recorder_last_message_age_seconds": ("Age of the last data message; absent before it", ("source", "channel")),
     "recorder_silent_streams": ("Streams accepted by the venue that never brought anything", ("source", "channel")),
+    "recorder_market_open": ("1 while the market is surely open; absent where nobody knows its hours", ("source",)),
+    "recorder_gaps_open": ("Holes that go on: streams that the venue refuses", ("source",)),
+    "recorder_venue_code_info": ("What is done about a code of the venue; always 1", ("source", "code", "reaction")),
     "recorder_lag_seconds": ("Age of the oldest record not yet committed", ("source",)),
     "recorder_committed_age_seconds": ("Time since the last commit; absent before it", ()),
     "recorder_database_up": ("1 while the database can be written", ()),
@@ -58,6 +61,8 @@ GAUGES: dict[str, tuple[str, tuple[str, ...]]] = {
     "recorder_queue_bytes": ("Decoded records waiting for the writer", ()),
     "recorder_spool_bytes": ("Size of the spool on disk", ("source",)),
     "recorder_spool_max_bytes": ("Limit of the spool's size", ()),
+    "recorder_spool_min_free_bytes": ("Free space that the spool leaves on its disk", ()),
+    "recorder_spool_room_bytes": ("What the spool can still take while the database takes nothing", ()),
     "recorder_spool_oldest_age_seconds": ("Age of the oldest frame in the spool", ()),
     "recorder_disk_free_bytes": ("Free space where the spool lives", ()),
     "recorder_build_info": ("Which recorder this is; always 1", ("version", "python")),
@@ -191,6 +196,7 @@ class Metrics:
             for family in (self.messages_received, self.duplicates, self.shed_messages, self.schema_drift):
                 family.create(source, channel)
             self.venue_latency.create(source, channel)
+        self.schema_drift.create(source, OTHER)  # a message of a kind that nobody knows belongs to no channel
 
     def watch(self, name: str, read: Callable[[], Reading]) -> None:
         """Let `read` answer for the gauge `name` at every scrape: a number, None for absent, or label values ->

@@ -263,6 +263,11 @@ class Continuity:
         tracker.token, tracker.outstanding = self._next_token(), "rejected"  # what struck before is not to blame
         return tracker.time
 
+    def known(self, number: int) -> bool:
+        """Whether a stream ever had a record, as far as checkpoints tell; any thread may ask."""
+        tracker = self._trackers.get(number)
+        return tracker is not None and not tracker.fresh
+
     def refused(self, number: int) -> bool:
         """Whether a stream with records has brought none since the venue refused it."""
         tracker = self._trackers.get(number)

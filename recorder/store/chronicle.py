@@ -58,6 +58,7 @@ class Chronicle:
     def __init__(self, streams: Streams) -> None:
         self._streams = streams
         self._served: set[Stream] = set()  # surely no open gap: the venue has agreed since it last refused
+        self.refused: set[Stream] = set()  # those with an open gap, as far as this process has heard
         self._said: dict[str, set[str]] = {}  # feed -> codes that stand in venue_events since it connected
 
     def write(self, to: Saying, continuity: Continuity, source: str, decoded: Decoded) -> list[Stream]:
@@ -123,7 +124,9 @@ class Chronicle:
             since = at if last is None else moment(min(last, received_at))
             to.say("open_gap", *key(stream), since, "rejected", at, *key(stream), "rejected")
             self._served.discard(stream)
+            self.refused.add(stream)
         elif stream not in self._served:
+            self.refused.discard(stream)
             self._end_gap(to, continuity, stream, at)
 
     def _end_gap(self, to: Saying, continuity: Continuity, stream: Stream, at: datetime) -> None:

@@ -154,6 +154,11 @@ class Lane:
         """Delete segments that position and checkpoint have passed; bytes freed."""
         return self.reader.release(*self.safe, keep_after) if self.safe is not None else 0
 
+    def needed(self) -> int:
+        """Bytes of segments that may not be deleted yet; asked by whoever scrapes."""
+        run, n = self.safe or ("", 0)
+        return self.reader.needed(run, n)
+
     def read(self, max_bytes: int) -> list[Decoded | Lost]:
         """The next slice of the spool, decoded with the same code, lost ranges in their places."""
         piece = self.reader.read(self.run, self.next, max_bytes)

@@ -123,6 +123,10 @@ class Preparer:
         self._met: set[Stream] = set()
         self._chronicle = Chronicle(streams)
 
+    def refused(self) -> set[Stream]:
+        """The streams that the venue refuses; any thread may ask."""
+        return self._chronicle.refused.copy()
+
     def aside(self, frames: list[Quarantined]) -> list[tuple[str, list[Params]]]:
         """Gap rows for records that the database refused: continuity took them for stored."""
         rows: list[Params] = []

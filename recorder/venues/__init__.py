@@ -189,6 +189,10 @@ class Venue(Protocol):
         """Everything wrong with a source's subscriptions and options, one sentence each with a suggestion."""
         ...
 
+    def always_open(self, source: Source) -> bool:
+        """Whether all that a source can bring is traded around the clock, all year, so that silence is never normal."""
+        ...
+
     def warnings(self, source: Source) -> list[str]:
         """What is possible, but probably not meant: one sentence each, with its place."""
         ...

@@ -25,8 +25,7 @@ from recorder.records import Ack, Decoded, Header, Pong, Reaction, Refusal, Rows
 from recorder.subscriptions import BaseVenue, Key, wanted
 from recorder.venues import Channel, Continuity, Heartbeat, Limits, Line, Request, Subscription, codes
 
-# Which markets a business lists, by the suffix of their symbols; currencies, metals, energy, futures, indices and
-# cryptocurrencies have none.
+# Which markets a business lists, by the suffix of their symbols; what is no share has none.
 _SUFFIXES = {"stock": "US HK SH SZ", "japan": "JP", "india": "IN", "korea": "KS", "taiwan": "TW"}
 _HOMES = {suffix: business for business, suffixes in _SUFFIXES.items() for suffix in suffixes.split()}
 BUSINESSES = ("stock", "crypto", "common", "japan", "india", "korea", "taiwan")
@@ -327,6 +326,7 @@ class Infoway(BaseVenue):
     }
     secrets = frozenset({"api_key"})
     required: Mapping[str, Sequence[str]] = {"business": BUSINESSES, "api_key": ()}
+    always: Mapping[str, str] | None = {"business": "crypto"}
     # The venue closes a connection that sent no heartbeat for a minute, and never answers one.
     heartbeat = Heartbeat(b'{"code":10010,"trace":"heartbeat"}', interval=30.0, reply_within=None, idle_only=False)
     # Plans differ (Free: 1 connection with 10 symbols, Pro: 10 with 500) and sources differ about them, so none is

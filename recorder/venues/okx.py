@@ -359,6 +359,7 @@ class Okx(OpVenue):
     private = frozenset({"account", "positions", "balance_and_position", "orders", "orders-algo", "fills"})
     # The venue advises fewer than 30 channels of 50 or 400 levels on a connection.
     heavy = (_DEEP, 29)
+    always: Mapping[str, str] | None = {}
     codes = tuple(_CODES.values())
     facts = ("OKX's v5 API documentation of August 2026", "frames recorded from its sockets from 2021 to 2023")
     # Idle connections are closed after 30 s. The venue allows 64 KB of arguments in a request.
