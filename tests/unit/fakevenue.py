@@ -52,6 +52,10 @@ class Fake:
         ]
         return problems if "api_key" in source.options else ["api_key: is missing", *problems]
 
+    def always_open(self, source: Source) -> bool:
+        """Nothing is traded here."""
+        return False
+
     def warnings(self, source: Source) -> list[str]:
         """Nothing is doubtful."""
         return []

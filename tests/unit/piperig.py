@@ -72,7 +72,7 @@ class Plant:
         self.free = 1 << 40
         disk = SimpleNamespace(disk_usage=lambda path: SimpleNamespace(free=self.free))
         found = {"toy": Market(Limits())}
-        for module in (pipeline_module, metrics_module, following_module, clockwatch_module):
+        for module in (pipeline_module, metrics_module, following_module, clockwatch_module, readings_module):
             patch.setattr(module, "venues", lambda: found)
         for module in (pipeline_module, readings_module):
             patch.setattr(module, "now_us", lambda: self.now)

@@ -239,6 +239,12 @@ def test_more_than_the_free_plan_is_a_question() -> None:
     assert venue.warnings(source(symbols=many[:10])) == []
 
 
+@pytest.mark.parametrize("business", BUSINESSES)
+def test_only_crypto_never_closes(business: str) -> None:
+    """All other markets have their nights and weekends, in which nothing comes."""
+    assert venue.always_open(source(business=business)) == (business == "crypto")
+
+
 FILE = """
 [[source]]
 venue = "infoway"

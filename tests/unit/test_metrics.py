@@ -32,6 +32,7 @@ def test_every_counter_exists_at_zero(metrics: Metrics) -> None:
     assert value(metrics, "recorder_venue_errors_total", source="alpha", code="60012") == 0
     assert value(metrics, "recorder_queue_overflows_total", source="beta") == 0
     assert value(metrics, "recorder_rows_committed_total", table="candles") == 0
+    assert value(metrics, "recorder_schema_drift_total", source="alpha", channel="other") == 0
     for source in ("alpha", "beta"):
         for reason in RECONNECT_REASONS:
             assert value(metrics, "recorder_reconnects_total", source=source, reason=reason) == 0

@@ -119,6 +119,11 @@ def test_mistakes_are_explained(channels: str, symbols: str, problem: str) -> No
     assert problem in found
 
 
+def test_its_market_never_closes() -> None:
+    """So silence of all that it brings is never normal."""
+    assert venue.always_open(source((("trades",), ("BTC-USDT",))))
+
+
 def test_what_is_possible_has_no_problems() -> None:
     """Every channel that there is can be asked for."""
     blocks = [

@@ -186,6 +186,19 @@ def test_a_refused_stream_has_a_hole_that_goes_on(rig: Rig) -> None:
     assert gaps(rig, receive(rig, trade(4)), receive(rig, trade(5), after=GRACE / 1e6)) == [("insert_gap", "rejected")]
 
 
+def test_refused_streams_are_known_until_they_are_served_or_nobody_wants_them(rig: Rig) -> None:
+    """Whoever scrapes asks for them; each counts once, however often it is refused."""
+    for control, expected in (
+        (Rejected("trades", "A", "60018"), {"A"}),
+        (Rejected("trades", "B", "60018"), {"A", "B"}),
+        (Rejected("trades", "A", "60018"), {"A", "B"}),
+        (Acknowledged("trades", "A"), {"B"}),
+        (Ended("trades", "B"), set()),
+    ):
+        prepare(rig, receive(rig, control))
+        assert {stream.symbol for stream in rig.preparer.refused()} == expected
+
+
 def test_ids_that_run_on_over_a_refusal_prove_that_nothing_is_missing(rig: Rig) -> None:
     """Nothing was traded meanwhile."""
     refused, agreed = Rejected("trades", "A", "60018"), Acknowledged("trades", "A")

@@ -74,6 +74,24 @@ def test_reading_below_what_is_held_names_what_was_released() -> None:
     assert piece.bursts[0].first == info.first
 
 
+@pytest.mark.parametrize("squeeze", [False, True])
+def test_what_is_needed_is_what_no_deletion_would_free(squeeze: bool) -> None:
+    """At every position, of the first run, of the next one, and of none; also of segments that are compressed."""
+    for run, n in [*((0, n) for n in range(0, 61, 5)), (1, 0), (1, 20), (1, 41)]:
+        disk = Disk()
+        first = filled(disk)
+        if squeeze:
+            compressor(first).turn()
+        first.close()
+        second = filled(disk, 20)
+        reader = SpoolReader(ROOT, FEED, second, disk)
+        at = (first.run, second.run)[run]
+        needed, size = reader.needed(at, n), reader.size()
+        assert needed == size - reader.release(at, n, 1 << 62)
+        assert reader.needed(at, n) == reader.size() == needed
+        assert reader.needed("", 0) == needed
+
+
 @pytest.mark.parametrize("operation", ["unlink", "sync_directory"])
 def test_a_disk_that_refuses_to_delete_loses_nothing(operation: str) -> None:
     """Deletion is tried again next time."""

@@ -75,6 +75,10 @@ class Toy:
 
     warnings = check
 
+    def always_open(self, source: Source) -> bool:
+        """Of crypto, where a source can be of something else."""
+        return source.options.get("business", "crypto") == "crypto"
+
     def lines(self, source: Source, held: Sequence[Line] = ()) -> list[Line]:
         """Made by the tests."""
         return []
