@@ -102,6 +102,8 @@ class ScrapeGauges(Collector):
 
     def __init__(self, failures: Counter) -> None:
         self._failures = failures
+        for name in GAUGES:
+            failures.labels(name)  # exists, at 0: a rate would miss the first one otherwise
         self._reads: dict[str, list[Callable[[], Reading]]] = {name: [] for name in GAUGES}
 
     def watch(self, name: str, read: Callable[[], Reading]) -> None:

@@ -322,7 +322,7 @@ def test_states_are_told_when_somebody_asks(yard: Plant) -> None:
     assert gauge(pipeline, "recorder_database_up") == 0
     pipeline.writer.database = ""
     assert gauge(pipeline, "recorder_database_up") == 1
-    assert gauge(pipeline, "recorder_scrape_errors_total", metric="recorder_lag_seconds") is None
+    assert gauge(pipeline, "recorder_scrape_errors_total", metric="recorder_lag_seconds") == 0
 
 
 def test_what_is_not_known_is_absent(yard: Plant) -> None:
