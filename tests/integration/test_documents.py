@@ -31,6 +31,8 @@ from recorder.redact import protect
 from recorder.settings import references
 from tests.docblocks import COMING, DOCUMENTS, ROOT, Block, anchors, blocks, commands, every_block, links, prose
 from tests.integration.market import SEED
+from tests.promql import read
+from tests.rules import records
 
 SHELL = ("bash", "sh", "shell")
 TESTED = (*SHELL, "toml", "sql", "text", "", "python", "json", "yaml", "ini", "js", "nginx", "promql")
@@ -258,10 +260,11 @@ def _script(text: str) -> bool:
 
 
 def _promql(text: str) -> bool:
-    """Names of our metrics are names of metrics."""
+    """Names of our metrics are names of metrics, or of what the rules record of them."""
     declared = (ROOT / "recorder" / "observe" / "metrics.py").read_text(encoding="utf-8")
-    names = re.findall(r"\brecorder_[a-z_]+", text)
-    return bool(names) and all(re.sub(r"_(?:total|bucket|count|sum)$", "", name) in declared for name in names)
+    names = [selector.name for selector in read(text).selectors]
+    plain = [re.sub(r"_(?:total|bucket|count|sum)$", "", name) for name in names if name not in records()]
+    return bool(names) and all(name in declared for name in plain)
 
 
 READ: dict[str, Callable[[str], object]] = {
