@@ -24,26 +24,25 @@ def price() -> Section:
     return Section(
         "Price",
         [
-            (16, 14, p.candles("$symbol", bars, Sql(ASKED["candles"]))),
-            (8, 14, prices),
+            p.candles("$symbol", bars, Sql(ASKED["candles"])).span(16).height(14),
+            prices.span(8).height(14),
         ],
     )
 
 
 def book() -> Section:
     """What stands in the way."""
-    depth = "Sizes summed up from the best price outwards, at the end of the range: the deepest book that was recorded "
+    depth = "Sizes summed up from the best price outwards at the end of the range: the deepest book that was recorded "
     depth += "whole in the hour before, with all changes since."
-    curve = p.curve("Order book", depth, Sql(ASKED["depth"]), "price").line_interpolation(
-        look.LineInterpolation.STEP_AFTER
-    )
+    curve = p.curve("Order book", depth, Sql(ASKED["depth"]), "price")
+    curve = curve.line_interpolation(look.LineInterpolation.STEP_AFTER)
     curve = curve.override_by_name("bids", p.color_of(p.BOUGHT)).override_by_name("asks", p.color_of(p.SOLD))
     far = "Distance of the best offer from the best bid as a share of the price, by the channel that tells it."
     return Section(
         "Order book",
         [
-            (12, 9, curve),
-            (12, 9, p.lines("Spread", far, "percentunit", Sql(ASKED["spread"], series=True)).decimals(4)),
+            curve,
+            p.lines("Spread", far, "percentunit", Sql(ASKED["spread"], series=True)).decimals(4),
         ],
     )
 
@@ -56,8 +55,8 @@ def trades() -> Section:
     return Section(
         "Trades",
         [
-            (12, 9, sides(p.bars("Volume", taken, "short", Sql(ASKED["volume"], series=True), width="1s"))),
-            (12, 9, table.override_by_name("time", p.unit_of("dateTimeAsIso"))),
+            sides(p.bars("Volume", taken, "short", Sql(ASKED["volume"], series=True), width="1s")),
+            table.override_by_name("time", p.unit_of("dateTimeAsIso")),
         ],
     )
 
@@ -75,10 +74,10 @@ def derivatives() -> Section:
     return Section(
         "Derivatives",
         [
-            (12, 8, rates.decimals(4)),
-            (12, 8, interest.override_by_name("value", right)),
-            (12, 8, p.lines("Reference prices", fair, "none", Sql(ASKED["reference"], series=True), signed=True)),
-            (12, 8, sides(closed)),
+            rates.decimals(4),
+            interest.override_by_name("value", right),
+            p.lines("Reference prices", fair, "none", Sql(ASKED["reference"], series=True), signed=True),
+            sides(closed),
         ],
     )
 

@@ -108,8 +108,11 @@ def number(title: str, about: str, query: Builder[Any], unit: str, levels: dashb
     """A value that is good or bad at a glance."""
     panel = stat.Panel().title(title).description(about).unit(unit).thresholds(levels).with_target(query)
     panel = panel.datasource(_source(query)).color_mode(look.BigValueColorMode.BACKGROUND_SOLID)
-    panel = panel.graph_mode(look.BigValueGraphMode.NONE).reduce_options(
-        common.ReduceDataOptions().calcs(["lastNotNull"])
+    panel = (
+        panel.graph_mode(look.BigValueGraphMode.NONE)
+        .span(3)
+        .height(4)
+        .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
     )
     return panel.no_value("no data")
 
@@ -121,7 +124,9 @@ def lines(
     panel = timeseries.Panel().title(title).description(about).unit(unit).datasource(_source(queries[0]))
     for query in queries:
         panel = panel.with_target(query)
-    panel = panel.line_width(1).fill_opacity(8).show_points(look.VisibilityMode.NEVER).span_nulls(False)
+    panel = (
+        panel.span(12).height(8).line_width(1).fill_opacity(8).show_points(look.VisibilityMode.NEVER).span_nulls(False)
+    )
     panel = panel.color_scheme(dashboard.FieldColor().mode(model.FieldColorModeId.PALETTE_CLASSIC_BY_NAME))
     panel = panel.legend(legend(calcs)) if signed else panel.legend(legend(calcs)).min(0)
     tooltip = common.VizTooltipOptions().mode(look.TooltipDisplayMode.MULTI).sort(look.SortOrder.DESCENDING)
@@ -138,7 +143,9 @@ def bars(title: str, about: str, unit: str, *queries: Builder[Any], width: str =
 def rows(title: str, about: str, query: Builder[Any], **units: str) -> table.Panel:
     """A table; `units` of columns by their names."""
     panel = table.Panel().title(title).description(about).datasource(_source(query)).with_target(query)
-    panel = panel.show_header(True).filterable(True).cell_height(look.TableCellHeight.SM).no_value("–")
+    panel = (
+        panel.span(12).height(9).show_header(True).filterable(True).cell_height(look.TableCellHeight.SM).no_value("–")
+    )
     for name, unit in units.items():
         panel = panel.override_by_name(name, [model.DynamicConfigValue("unit", unit)])
     return panel
@@ -156,7 +163,9 @@ def candles(title: str, about: str, query: Builder[Any]) -> candlestick.Panel:
 def curve(title: str, about: str, query: Builder[Any], x: str) -> trend.Panel:
     """Values over something else than time: `x`, ascending."""
     panel = trend.Panel().title(title).description(about).datasource(_source(query)).with_target(query).x_field(x)
-    panel = panel.legend(legend()).line_width(1).fill_opacity(20).show_points(look.VisibilityMode.NEVER)
+    panel = (
+        panel.span(12).height(8).legend(legend()).line_width(1).fill_opacity(20).show_points(look.VisibilityMode.NEVER)
+    )
     return panel.unit("short").min(0).override_by_name(x, unit_of("none"))
 
 
@@ -172,6 +181,11 @@ def legend(calcs: Sequence[str] = ()) -> common.VizLegendOptions:
 _HEADINGS = {"lastNotNull": "Last *", "sum": "Total", "max": "Max"}
 
 
+def dashed() -> common.GraphThresholdsStyleConfig:
+    """Thresholds as a dashed line."""
+    return common.GraphThresholdsStyleConfig().mode(look.GraphThresholdsStyleMode.DASHED)
+
+
 def unit_of(unit: str) -> list[model.DynamicConfigValue]:
     """A unit as what one field has of its own."""
     return [model.DynamicConfigValue("unit", unit)]
@@ -180,6 +194,22 @@ def unit_of(unit: str) -> list[model.DynamicConfigValue]:
 def color_of(color: str) -> list[model.DynamicConfigValue]:
     """A colour as what one field has of its own."""
     return [model.DynamicConfigValue("color", {"mode": "fixed", "fixedColor": color})]
+
+
+def decimals_of(count: int) -> list[model.DynamicConfigValue]:
+    """So many digits behind the point."""
+    return [model.DynamicConfigValue("decimals", count)]
+
+
+def levels_of(*at: tuple[float, str], base: str) -> list[model.DynamicConfigValue]:
+    """Thresholds as what one field has of its own."""
+    found = [{"value": None, "color": base}, *({"value": value, "color": color} for value, color in at)]
+    return [model.DynamicConfigValue("thresholds", {"mode": "absolute", "steps": found})]
+
+
+def colored_cells() -> list[model.DynamicConfigValue]:
+    """Cells of a table on the colour of their value."""
+    return [model.DynamicConfigValue("custom.cellOptions", {"type": "color-background", "mode": "basic"})]
 
 
 def limit() -> list[model.DynamicConfigValue]:
@@ -201,10 +231,10 @@ def _source(query: Builder[Any]) -> DataSourceRef:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A row with a title and panels below it: (width of 24, height, panel). `folded`: asked only when opened."""
+    """A row with a title and panels below it, each as wide and high as it says. `folded`: asked only when opened."""
 
     title: str
-    panels: Sequence[tuple[int, int, Panel]]
+    panels: Sequence[Panel]
     folded: bool = False
 
 
@@ -215,19 +245,27 @@ def place(sections: Sequence[Section]) -> Iterator[model.Panel | model.RowPanel]
         number += 1
         row = dashboard.Row(section.title).id(number).collapsed(section.folded).build()
         row.grid_pos = model.GridPos(x=0, y=top, w=24, h=1)
-        x, y, height, inside = 0, top + 1, 0, []
-        for w, h, builder in section.panels:
-            if x + w > 24:
-                x, y, height = 0, y + height, 0
-            panel = builder.build()
+        inside = [builder.build() for builder in section.panels]
+        bottom = _flow(inside, top + 1)
+        for panel in inside:
             number += 1
-            panel.id_val, panel.grid_pos = number, model.GridPos(x=x, y=y, w=w, h=h)
-            x, height = x + w, max(height, h)
-            inside.append(panel)
+            panel.id_val = number
         row.panels = inside if section.folded else []
         yield row
         yield from () if section.folded else inside
-        top = top + 1 if section.folded else y + height
+        top = top + 1 if section.folded else bottom
+
+
+def _flow(panels: Sequence[model.Panel], top: int) -> int:
+    """Put panels side by side, line after line; where the next row begins."""
+    x, y, height = 0, top, 0
+    for panel in panels:
+        size = panel.grid_pos or model.GridPos(w=12, h=8)
+        if x + size.w > 24:
+            x, y, height = 0, y + height, 0
+        panel.grid_pos = model.GridPos(x=x, y=y, w=size.w, h=size.h)
+        x, height = x + size.w, max(height, size.h)
+    return y + height
 
 
 # --- variables and annotations ---------------------------------------------------------------------------------------
