@@ -55,7 +55,7 @@ def trades() -> Section:
     return Section(
         "Trades",
         [
-            sides(p.bars("Volume", taken, "short", Sql(ASKED["volume"], series=True), width="1s")),
+            sides(p.bars("Volume", taken, "short", Sql(ASKED["volume"], series=True), width="1s").height(9)),
             table.override_by_name("time", p.unit_of("dateTimeAsIso")),
         ],
     )

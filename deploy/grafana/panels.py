@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from grafana_foundation_sdk.builders import candlestick, common, dashboard, prometheus, stat, table, timeseries, trend
 from grafana_foundation_sdk.cog.builder import Builder
@@ -37,7 +37,13 @@ _NAMED = re.compile(r"^-- name: (\w+)\n(?:-- [^\n]*\n)+(.+?);$", re.MULTILINE | 
 class SqlQuery(Dataquery):
     """A query of the PostgreSQL data source, whose model the SDK lacks. `format_val`: table or time_series."""
 
-    def __init__(self, ref_id: str = "A", raw_sql: str = "", format_val: str = "table", **fixed: Any) -> None:
+    ref_id: str
+    raw_sql: str
+    format_val: Literal["table", "time_series"]
+
+    def __init__(
+        self, ref_id: str = "A", raw_sql: str = "", format_val: Literal["table", "time_series"] = "table", **fixed: Any
+    ) -> None:
         self.ref_id = ref_id
         self.raw_sql = raw_sql
         self.format_val = format_val

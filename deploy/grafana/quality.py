@@ -75,7 +75,7 @@ def streams() -> Section:
     return Section(
         "Streams",
         [
-            p.rows("Not served", why, Sql(ASKED["unserved"]), from_time="dateTimeFromNow"),
+            p.rows("Streams not served", why, Sql(ASKED["unserved"]), from_time="dateTimeFromNow"),
             p.rows("Freshness", age, Sql(ASKED["fresh"]), age="s", time="dateTimeAsIso"),
             p.lines("Age of the last message", ages, "s", heard, calcs=["lastNotNull"]),
             p.bars("Duplicates left out", twice, "short", again.legend_format("{{source}} {{channel}}")),
