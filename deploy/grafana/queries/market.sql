@@ -119,7 +119,7 @@ order by 1, 2;
 select t.time, t.channel, t.side, t.price, t.size
 from trades t
 where t.symbol = ${symbol:sqlstring} and t.source = ${source:sqlstring} and $__timeFilter(t.time)
-order by t.time desc, t.seq desc nulls last
+order by t.time desc, t.seq desc nulls last, t.channel
 limit 100;
 
 -- name: funding
@@ -166,7 +166,7 @@ select
 from gaps g
 where g.source = ${source:sqlstring} and g.symbol = ${symbol:sqlstring}
   and g.from_time <= $__timeTo()::timestamptz and coalesce(g.to_time, now()) >= $__timeFrom()::timestamptz
-order by g.from_time desc
+order by g.from_time desc, g.id desc
 limit 200;
 
 -- name: reconnects_marked
@@ -175,5 +175,5 @@ select c.closed_at as "time", c.feed || ': ' || c.reason || coalesce(' ' || c.co
 from connections c
 where split_part(c.feed, '/', 1) = ${source:sqlstring} and $__timeFilter(c.closed_at)
   and c.reason not in ('handover', 'line', 'config', 'shutdown')
-order by c.closed_at desc
+order by c.closed_at desc, c.feed
 limit 200;

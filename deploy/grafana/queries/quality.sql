@@ -144,7 +144,7 @@ order by 1, 2;
 select e.time, e.source, e.feed, e.code, e.action, e.message
 from venue_events e
 where e.source in (${source:sqlstring}) and $__timeFilter(e.time)
-order by e.time desc
+order by e.time desc, e.source, e.feed
 limit 300;
 
 -- name: quarantine
@@ -154,7 +154,7 @@ select
     left(encode(substring(q.raw for 200), 'escape'), 200) as "begins"
 from quarantine q
 where q.source in (${source:sqlstring}) and $__timeFilter(q.received_at)
-order by q.received_at desc
+order by q.received_at desc, q.source, q.feed
 limit 300;
 
 -- name: fresh
@@ -187,7 +187,7 @@ select
 from gaps g
 where g.source in (${source:sqlstring}) and g.symbol in (${symbol:sqlstring})
   and g.from_time <= $__timeTo()::timestamptz and coalesce(g.to_time, now()) >= $__timeFrom()::timestamptz
-order by g.from_time desc
+order by g.from_time desc, g.id desc
 limit 200;
 
 -- name: reconnects_marked
@@ -196,7 +196,7 @@ select c.closed_at as "time", c.feed || ': ' || c.reason || coalesce(' ' || c.co
 from connections c
 where split_part(c.feed, '/', 1) in (${source:sqlstring}) and $__timeFilter(c.closed_at)
   and c.reason not in ('handover', 'line', 'config', 'shutdown')
-order by c.closed_at desc
+order by c.closed_at desc, c.feed
 limit 200;
 
 -- name: gaps_of_sources
@@ -209,5 +209,5 @@ from gaps g
 where g.source in (${source:sqlstring})
   and g.from_time <= $__timeTo()::timestamptz and coalesce(g.to_time, now()) >= $__timeFrom()::timestamptz
 group by g.from_time, g.source, g.cause
-order by g.from_time desc
+order by g.from_time desc, g.source, g.cause
 limit 200;
