@@ -7,7 +7,7 @@ import json
 import math
 from collections.abc import Iterator
 from contextlib import closing
-from datetime import datetime, timedelta
+from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -90,74 +90,82 @@ def test_there_is_a_truth_for_every_query() -> None:
     assert set(TRUTH) == set(QUERIES)
 
 
-@pytest.mark.parametrize("name", TRUTH)
-def test_answers_are_true(reader: Conn, name: str) -> None:
+def test_answers_are_true(reader: Conn) -> None:
     """Row for row what follows from the known data, for one choice of the variables and for another; never nothing."""
-    query = QUERIES[name]
-    shown, *choices = CHOICES[query.board]
-    for values in choices:
-        true = TRUTH[name](KNOWN, shown, values)
-        found = asked(reader, query, shown, values)
-        assert true, "the known data say nothing about it"
-        assert [len(row) for row in found] == [len(row) for row in true]
-        for row, right in zip(found, true, strict=True):
-            assert [v for v, r in zip(row, right, strict=True) if not near(v, r)] == [], f"{row} is not {right}"
+    wrong = {}
+    for name, truth in TRUTH.items():
+        query = QUERIES[name]
+        shown, *choices = CHOICES[query.board]
+        for values in choices:
+            true = truth(KNOWN, shown, values)
+            if said := _difference(asked(reader, query, shown, values), true):
+                wrong[name] = said
+    assert wrong == {}
 
 
-@pytest.mark.parametrize("name", [name for name, query in QUERIES.items() if "$__timeGroup" in query.text])
-def test_intervals_need_no_time_bucket(reader: Conn, name: str) -> None:
+def _difference(found: list[tuple[Any, ...]], true: list[tuple[Any, ...]]) -> str:
+    """The first row that is not as it should be; empty when all are."""
+    if not true or len(found) != len(true):
+        return f"{len(found)} rows instead of {len(true)}"
+    for row, right in zip(found, true, strict=True):
+        if len(row) != len(right) or not all(map(near, row, right)):
+            return f"{row} instead of {right}"
+    return ""
+
+
+def test_intervals_need_no_time_bucket(reader: Conn) -> None:
     """A data source whose switch for TimescaleDB is off gets the same, with seconds instead of times."""
-    query = QUERIES[name]
-    shown, values, _ = CHOICES[query.board]
-    found = asked(reader, query, shown, values, time_bucket=False)
-    true = asked(reader, query, shown, values)
-    assert [
-        (datetime.fromtimestamp(int(row[0]), row_[0].tzinfo), *row[1:]) for row, row_ in zip(found, true, strict=True)
-    ] == true
+    for query in QUERIES.values():
+        if "$__timeGroup" in query.text:
+            shown, values, _ = CHOICES[query.board]
+            found = asked(reader, query, shown, values, time_bucket=False)
+            true = [(row[0].timestamp(), *row[1:]) for row in asked(reader, query, shown, values)]
+            assert [(float(row[0]), *row[1:]) for row in found] == true, query.name
 
 
-@pytest.mark.parametrize("name", [name for name, query in QUERIES.items() if query.series])
-def test_series_have_the_form_of_series(reader: Conn, name: str) -> None:
+def test_series_have_the_form_of_series(reader: Conn) -> None:
     """Grafana wants a `time`, perhaps a `metric`, and numbers, sorted by time."""
-    query = QUERIES[name]
-    shown, values, _ = CHOICES[query.board]
-    cursor = reader.execute(d.sql(query, shown, values).encode())
-    columns = [column.name for column in cursor.description or ()]
-    rows = cursor.fetchall()
-    assert columns[0] == "time"
-    assert rows == sorted(rows, key=lambda row: row[0])
-    numbers = [i for i, name in enumerate(columns) if name not in ("time", "metric")]
-    assert all(isinstance(row[i], int | float | Decimal) for row in rows for i in numbers if row[i] is not None)
-    assert all(isinstance(row[1], str) for row in rows if "metric" in columns)
+    for query in QUERIES.values():
+        if query.series:
+            columns, rows = _described(reader, query)
+            assert columns[0] == "time", query.name
+            assert rows == sorted(rows, key=lambda row: row[0]), query.name
+            kinds = [str if column == "metric" else int | float | Decimal | None for column in columns[1:]]
+            assert all(isinstance(v, k) for row in rows for v, k in zip(row[1:], kinds, strict=True)), query.name
 
 
-@pytest.mark.parametrize("name", [name for name in QUERIES if "annotation" in name])
-def test_annotations_have_the_form_of_annotations(reader: Conn, name: str) -> None:
+def test_annotations_have_the_form_of_annotations(reader: Conn) -> None:
     """Grafana reads `time`, `timeend`, `text` and `tags`."""
-    query = QUERIES[name]
+    for name, query in QUERIES.items():
+        if "annotation" in name:
+            columns, _ = _described(reader, query)
+            assert columns in (["time", "timeend", "text", "tags"], ["time", "text", "tags"]), name
+
+
+def _described(conn: Conn, query: d.Query) -> tuple[list[str], list[tuple[Any, ...]]]:
+    """Columns and rows."""
     shown, values, _ = CHOICES[query.board]
-    cursor = reader.execute(d.sql(query, shown, values).encode())
-    columns = [column.name for column in cursor.description or ()]
-    assert columns in (["time", "timeend", "text", "tags"], ["time", "text", "tags"])
+    cursor = conn.execute(d.sql(query, shown, values).encode())
+    return [column.name for column in cursor.description or ()], cursor.fetchall()
 
 
-@pytest.mark.parametrize("name", TRUTH)
-def test_big_tables_are_read_by_their_index(reader: Conn, name: str) -> None:
+def test_big_tables_are_read_by_their_index(reader: Conn) -> None:
     """Whatever is asked of a table that grows by millions of rows a day is bounded by symbol and by time, and found by
     the index of both: where indexes cost nothing no query reads such a table from end to end."""
-    query = QUERIES[name]
-    shown, values, _ = CHOICES[query.board]
-    with reader.transaction():
-        reader.execute("set local enable_seqscan to off")
-        reader.execute("set local enable_bitmapscan to off")
-        plan = reader.execute(b"explain (format json) " + d.sql(query, shown, values).encode()).fetchall()[0][0]
-    scans = [node for node in _nodes(plan[0]["Plan"]) if _data_table(node)]
-    for node in scans:
-        assert node["Node Type"] in ("Index Scan", "Index Only Scan"), json.dumps(node)
-        assert "symbol" in node["Index Cond"] and "time" in node["Index Cond"], json.dumps(node)
-    assert bool(scans) == any(
-        f" {table} " in query.text or "ohlcv(" in query.text for table in (*TABLES, "book_levels")
-    )
+    read = set()
+    for name, query in QUERIES.items():
+        shown, values, _ = CHOICES[query.board]
+        with reader.transaction():
+            reader.execute("set local enable_seqscan to off")
+            reader.execute("set local enable_bitmapscan to off")
+            explain = b"explain (format json) " + d.sql(query, shown, values).encode()
+            plan = reader.execute(explain).fetchall()[0][0]
+        for node in filter(_data_table, _nodes(plan[0]["Plan"])):
+            read.add(name)
+            found = node.get("Index Cond", "")
+            assert "symbol" in found and "time" in found, f"{name}: {json.dumps(node)}"
+    big = [f" {table} " for table in (*TABLES, "book_levels")] + ["ohlcv("]
+    assert read == {name for name, query in QUERIES.items() if any(table in query.text for table in big)}
 
 
 def _nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
