@@ -109,7 +109,7 @@ def derivatives() -> Tables:
     found: Tables = {"funding_rates": [], "open_interest": [], "reference_prices": [], "liquidations": []}
     for source, symbol, base in _streams():
         for n, seconds in enumerate(range(-300, 3900, 40)):
-            funding = {"rate": D(n - 20) / 10000, "next_rate": D(n) / 10000}
+            funding = {"rate": D(n - base) / 10000, "next_rate": D(n + base) / 10000}
             found["funding_rates"].append(_common(source, "funding", symbol, seconds) | funding)
             interest = {"contracts": D(n), "amount": D(base + n), "value_usd": D(base + n) * 100}
             found["open_interest"].append(_common(source, "oi", symbol, seconds) | interest)

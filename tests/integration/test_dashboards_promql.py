@@ -64,14 +64,14 @@ def test_there_is_a_truth_for_every_query() -> None:
 def test_answers_are_true(prometheus: Prometheus, known: Known) -> None:
     """Series for series and point for point what follows from the known scrapes; never nothing, and nothing of another
     recorder or another source."""
-    wrong = {}
+    wrong = []
     for name, truth in TRUTH.items():
         query = QUERIES[name]
         for values in CHOICES:
             true = truth(known, values, max(query.width, HOUR.interval))
             if said := _difference(asked(prometheus, query, values), true, known, query):
-                wrong[name] = said
-    assert wrong == {}
+                wrong.append(f"{name}: {said}")
+    assert not wrong, "\n".join(wrong)
 
 
 def _difference(found: Found, true: Truth, known: Known, query: d.Query) -> str:

@@ -92,15 +92,15 @@ def test_there_is_a_truth_for_every_query() -> None:
 
 def test_answers_are_true(reader: Conn) -> None:
     """Row for row what follows from the known data, for one choice of the variables and for another; never nothing."""
-    wrong = {}
+    wrong = []
     for name, truth in TRUTH.items():
         query = QUERIES[name]
         shown, *choices = CHOICES[query.board]
         for values in choices:
             true = truth(KNOWN, shown, values)
             if said := _difference(asked(reader, query, shown, values), true):
-                wrong[name] = said
-    assert wrong == {}
+                wrong.append(f"{name}: {said}")
+    assert not wrong, "\n".join(wrong)
 
 
 def _difference(found: list[tuple[Any, ...]], true: list[tuple[Any, ...]]) -> str:
