@@ -35,8 +35,11 @@ def book() -> Section:
     depth = "Sizes summed up from the best price outwards at the end of the range: the deepest book that was recorded "
     depth += "whole in the hour before, with all changes since."
     curve = p.curve("Order book", depth, Sql(ASKED["depth"]), "price")
+    # A price takes what stands at it and at every better one: bids step to the left, asks to the right.
     curve = curve.line_interpolation(look.LineInterpolation.STEP_AFTER)
-    curve = curve.override_by_name("bids", p.color_of(p.BOUGHT)).override_by_name("asks", p.color_of(p.SOLD))
+    left = model.DynamicConfigValue("custom.lineInterpolation", look.LineInterpolation.STEP_BEFORE)
+    curve = curve.override_by_name("bids", [*p.color_of(p.BOUGHT), left])
+    curve = curve.override_by_name("asks", p.color_of(p.SOLD))
     far = "Distance of the best offer from the best bid as a share of the price, by the channel that tells it."
     return Section(
         "Order book",

@@ -179,7 +179,9 @@ def trouble() -> Section:
         ("Schema drift", drift, "recorder_schema_drift_total", "source, channel"),
         ("Books asked for again", "Books whose chain broke.", "recorder_book_resyncs_total", "source"),
     )
-    silent = metric(f"max by (source, channel) (recorder_silent_streams{BY}) > 0", "{{source}} {{channel}}")
+    silent = metric(f"max by (source, channel) (recorder_silent_streams{BY}) > 0", "{{source}} {{channel}} silent")
+    refused = metric(f"max by (source) (recorder_gaps_open{BY}) > 0", "{{source}} refused", "B")
+    empty = "Accepted, but nothing ever came; and refused: their holes go on."
     clock = metric(f"max by (source) (recorder_clock_offset_seconds{BY})", "{{source}}")
     ahead = "How far our clock is ahead of the venue's."
     chores = counted("Chores that failed", "They are tried again.", "recorder_chore_failures_total", "chore", OURS)
@@ -188,7 +190,7 @@ def trouble() -> Section:
         "Trouble",
         [
             *(counted(*kind).span(8).height(7) for kind in kinds),
-            p.lines("Silent streams", "Accepted, but nothing ever came.", "short", silent).span(8).height(7),
+            p.lines("Streams that do not come", empty, "short", silent, refused).span(8).height(7),
             p.lines("Clock", ahead, "s", clock, signed=True).axis_centered_zero(True).span(8).height(7),
             chores.span(8).height(7),
             counted("Scrape errors", scrapes, "recorder_scrape_errors_total", "metric", OURS).span(8).height(7),

@@ -29,6 +29,7 @@ GAUGES: dict[str, dict[tuple[str, ...], float]] = {
     "recorder_parked": {("alpha", "alpha/0"): 0, ("alpha", "alpha/1"): 0, ("beta-2", "beta-2/0"): 1},
     "recorder_last_message_age_seconds": {("alpha", "books"): 0.5, ("alpha", "trades"): 2, ("beta-2", "trades"): 40},
     "recorder_silent_streams": {("alpha", "books"): 3, ("alpha", "trades"): 0, ("beta-2", "trades"): 1},
+    "recorder_gaps_open": {("alpha",): 0, ("beta-2",): 2},
     "recorder_lag_seconds": {("alpha",): 0.25, ("beta-2",): 12},
     "recorder_committed_age_seconds": {(): 1.5},
     "recorder_database_up": {(): 1},

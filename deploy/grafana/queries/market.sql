@@ -28,7 +28,8 @@ select
 from latest l
 where l.source = ${source:sqlstring}
 group by l.symbol
-order by l.symbol;
+order by l.symbol
+limit 500;
 
 -- name: depth
 -- The deepest book at the end of the range: its last whole picture of the hour before, and every change since then;
