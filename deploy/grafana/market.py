@@ -40,12 +40,12 @@ def book() -> Section:
     left = model.DynamicConfigValue("custom.lineInterpolation", look.LineInterpolation.STEP_BEFORE)
     curve = curve.override_by_name("bids", [*p.color_of(p.BOUGHT), left])
     curve = curve.override_by_name("asks", p.color_of(p.SOLD))
-    far = "Distance of the best offer from the best bid as a share of the price, by the channel that tells it."
+    far = "Distance of the best offer from the best bid in basis points of the price, by the channel that tells it."
     return Section(
         "Order book",
         [
             curve,
-            p.lines("Spread", far, "percentunit", Sql(ASKED["spread"], series=True)).decimals(4),
+            p.lines("Spread", far, "suffix: bp", Sql(ASKED["spread"], series=True)),
         ],
     )
 

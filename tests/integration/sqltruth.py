@@ -123,7 +123,7 @@ def _depth(t: Tables, shown: Range, v: Values) -> Answer:
 def _spread(t: Tables, shown: Range, v: Values) -> Answer:
     best = [(r, r["bid_price"], r["ask_price"]) for name in ("quotes", "tickers") for r in _chosen(t[name], v)]
     best += [(r, r["bids"][0][0], r["asks"][0][0]) for r in _chosen(t["books"], v) if r["kind"] == "snapshot"]
-    known = [r | {"far": float(a - b) / float(a + b) * 2} for r, b, a in best if a is not None]
+    known = [r | {"far": float(a - b) / float(a + b) * 20000} for r, b, a in best if a is not None]
     groups = _grouped(_shown(known, shown), shown.interval, lambda r: r["channel"], lambda r: r["far"])
     return [(at, name, _mean(values)) for (at, name), values in groups]
 

@@ -71,7 +71,7 @@ where v.size > 0
 order by v.price;
 
 -- name: spread
--- Mean distance of the best offer from the best bid, by the channel that tells it.
+-- Mean distance of the best offer from the best bid in basis points of the price, by the channel that tells it.
 with best as (
     select q.time, q.channel, q.bid_price as bid, q.ask_price as ask
     from quotes q
@@ -88,7 +88,7 @@ with best as (
 )
 select
     $__timeGroupAlias(b.time, $__interval), b.channel as metric,
-    avg((b.ask - b.bid)::float8 / (b.ask + b.bid)::float8 * 2) as spread
+    avg((b.ask - b.bid)::float8 / (b.ask + b.bid)::float8 * 20000) as spread
 from best b
 where b.bid > 0 and b.ask > 0
 group by 1, 2
