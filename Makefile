@@ -19,7 +19,7 @@ LOCK = $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extra
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 
-.PHONY: demo test test-fault bench lint fmt type run lock clean
+.PHONY: demo test test-fault bench lint fmt type run lock dashboards clean
 
 demo: $(READY)
 	@$(BIN)/recorder demo --seconds $(DEMO_SECONDS)
@@ -47,6 +47,10 @@ fmt: $(READY)
 
 type: $(READY)
 	@$(BIN)/mypy
+
+# What Grafana shows, from deploy/grafana/*.py and the statements beside them.
+dashboards: $(READY)
+	@$(BIN)/python -m deploy.grafana.build
 
 # Resolved on the lowest Python we support, so that what only old versions need is in the lock.
 lock: $(READY)
