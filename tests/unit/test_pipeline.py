@@ -20,10 +20,10 @@ from recorder.pipeline import (
     SMALLEST_SHARE,
     STUCK_US,
     Pipeline,
-    Scope,
     segment_bytes,
 )
 from recorder.records import Stream
+from recorder.scope import Scope
 from recorder.venues import Continuity as Kind
 from recorder.venues import Subscription
 from tests.unit.piperig import Plant, configuration, lane, plant, receive, source
