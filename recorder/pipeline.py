@@ -243,7 +243,8 @@ class Pipeline:
             known.waits_for = first
 
     def relieved(self, feed: Feed) -> None:
-        """A feed has left its line, to the other one or for good. A line that is wanted still gets another."""
+        """A feed has left its line, to the other one or for good. A line that is wanted still gets another, in the
+        other slot: what was missed between the two is a disconnection, not a recorder that was down."""
         with self._slots:
             self.feeds = [each for each in self.feeds if each is not feed]
             self.syncer.remove(feed.spool)
@@ -252,7 +253,7 @@ class Pipeline:
             self.writer.change(lambda: self.writer.lanes[feed.feed].retire(reader))
             plan = self._plans.get(feed.feed) or self._plans.get(other_slot(feed.feed))
             if plan is not None and plan.wanted and not self._ending and not self._on(feed.feed):
-                self._launch(*self._open(replace(plan, feed=feed.feed)), ())
+                self._launch(*self._open(replace(plan, feed=other_slot(feed.feed))), (feed.feed,))
 
     def _retire(self, configured: list[Planned]) -> None:
         """Feeds that only their spool still knows: a source was renamed or removed. They are drained, and a feed of

@@ -319,6 +319,7 @@ def test_states_are_told_when_somebody_asks(yard: Plant) -> None:
     assert gauge(pipeline, "recorder_spool_bytes", source="one") == pipeline.spool_bytes() > 0
     assert gauge(pipeline, "recorder_spool_oldest_age_seconds") == 3.0
     assert gauge(pipeline, "recorder_disk_free_bytes") == yard.free
+    assert gauge(pipeline, "recorder_spool_max_bytes") == pipeline.config.spool.max_size
     assert gauge(pipeline, "recorder_database_up") == 0
     pipeline.writer.database = ""
     assert gauge(pipeline, "recorder_database_up") == 1
