@@ -26,7 +26,7 @@ from recorder.venues import Subscription
 FILE = "reload.json"
 MOST = 3  # streams that are named; the others are counted
 
-# What becomes of each key. Every key that a file can have is here: tests/unit/test_reload.py holds it against them.
+# What becomes of each key. Every key that a file can have is here: tests/unit/test_reloading.py holds it against them.
 AT_ONCE = "at once"
 RESTART = "with a restart"
 MIGRATE = "with `recorder migrate`"
