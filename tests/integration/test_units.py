@@ -78,7 +78,7 @@ def test_units_are_confined(unit: Path) -> None:
 
 
 def test_the_documentation_can_be_followed(tmp_path: Path) -> None:
-    """Its commands exist, its files are there, and what it writes into a configuration is right with the credential that
+    """Its commands exist, its files are there, and what it puts into a configuration is right with the credential that
     it tells to make."""
     text = _docs()
     commands = set(get_command(app).commands)  # type: ignore[attr-defined]
