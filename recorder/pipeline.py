@@ -245,11 +245,11 @@ class Pipeline:
     def relieved(self, feed: Feed) -> None:
         """A feed has left its line, to the other one or for good. A line that is wanted still gets another, in the
         other slot: what was missed between the two is a disconnection, not a recorder that was down."""
+        self.syncer.remove(feed.spool)
+        feed.spool.close()  # its slot is taken until then; the others need not wait for the disk
+        reader = SpoolReader(self.home.spool, feed.feed)
         with self._slots:
             self.feeds = [each for each in self.feeds if each is not feed]
-            self.syncer.remove(feed.spool)
-            feed.spool.close()
-            reader = SpoolReader(self.home.spool, feed.feed)
             self.writer.change(lambda: self.writer.lanes[feed.feed].retire(reader))
             plan = self._plans.get(feed.feed) or self._plans.get(other_slot(feed.feed))
             if plan is not None and plan.wanted and not self._ending and not self._on(feed.feed):

@@ -295,13 +295,12 @@ class Feed(threading.Thread):
 
     def _hand_over(self, ending: ConnectionLost) -> None:
         """This connection is to end: another feed takes the line over while this one still records. Raises
-        `ConnectionLost` when it has. When there can be none, that depends on who ends it: if the venue does, at once;
-        if we do, there is time."""
+        `ConnectionLost` when it has, or when nobody can arrange for one. Where the other slot is not free yet, there is
+        time: it will be, or the venue ends the connection."""
         successor = self._succeed()
-        if successor is None:
-            if ending is not self._renewal:
-                raise ending
-        elif (at := successor.proven_at) is not None and self._clock.monotonic() - at >= OVERLAP:
+        proven_at = successor.proven_at if successor is not None else None
+        overlapped = proven_at is not None and self._clock.monotonic() - proven_at >= OVERLAP
+        if overlapped or self._parts.relief is None:
             raise ending
 
     def _succeed(self) -> Feed | None:
