@@ -124,6 +124,15 @@ def test_a_successor_that_leaves_itself_is_followed_by_another() -> None:
     assert (slots.asked, slots.relieved_feeds) == (2, [rig.feed])
 
 
+def test_an_announced_end_waits_for_the_other_slot() -> None:
+    """The feed before it is still leaving that slot: there is time, so it goes on and asks again."""
+    slots = Slots(None, None, successor(1000.0))
+    rig = under(slots, feedrig.Rig([(5, data(0)), (1, text("notice upgrade")), (1, data(1)), (30, data(2))]))
+    rig.run()
+    assert (len(rig.kept()), slots.asked, slots.relieved_feeds) == (2, 3, [rig.feed])
+    assert rig.count("recorder_reconnects_total", reason="handover") == 1
+
+
 def test_without_overlap_a_renewed_feed_ends_first() -> None:
     """With what had arrived, and without asking anybody to take over: whoever hears of its end begins anew."""
     slots = Slots(None)
