@@ -146,6 +146,16 @@ def migrate(ctx: typer.Context, config: ConfigFile = None) -> int:
 
 @app.command()
 @outcome
+def reload(ctx: typer.Context, config: ConfigFile = None) -> int:
+    """Have the running recorder read its configuration again and change only what is different. Code 78: the file is
+    wrong and nothing has changed; 1: no recorder runs."""
+    from recorder.commands import reloading
+
+    return reloading.reload(config or ctx.obj, say)
+
+
+@app.command()
+@outcome
 def demo(
     seconds: Annotated[float, typer.Option(min=1, help="How long to record.")] = 20,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the database up at the end.")] = False,

@@ -24,11 +24,29 @@ class ClockWatch:
 
     def __init__(self, sources: Iterable[Source], ask: Callable[[Source], Rest]) -> None:
         self.offsets: dict[tuple[str, ...], float] = {}
-        self._asked: list[tuple[str, Timekeeper, Rest]] = [
-            (source.name, keeper, ask(source))
-            for source in sources
+        self._ask = ask
+        self._wanted = self._sources = list(sources)
+        self._asked = self._clients()
+
+    def change(self, sources: Iterable[Source]) -> None:
+        """From any thread: ask these from the next turn on."""
+        self._wanted = list(sources)
+
+    def _clients(self) -> list[tuple[str, Timekeeper, Rest]]:
+        return [
+            (source.name, keeper, self._ask(source))
+            for source in self._sources
             if (keeper := venues()[source.venue].time) is not None and source.rest
         ]
+
+    def _follow(self) -> None:
+        """Take up what `change` left."""
+        if self._wanted is not self._sources:
+            self.close()
+            self._sources = self._wanted
+            self._asked = self._clients()
+            names = {name for name, _, _ in self._asked}
+            self.offsets = {key: offset for key, offset in self.offsets.items() if key[0] in names}
 
     def close(self) -> None:
         """Close the connections."""
@@ -37,6 +55,7 @@ class ClockWatch:
 
     def turn(self) -> None:
         """Ask everyone once. Raises `Unread` when all were asked, if one of them did not say."""
+        self._follow()
         troubles = []
         for name, keeper, rest in self._asked:
             try:

@@ -49,13 +49,25 @@ def load(
         raise ConfigError([f"{file}: {problem}" for problem in error.problems]) from None
 
 
+def home(file: Path, environ: Mapping[str, str] | None = None) -> Path:
+    """Where the recorder of a file keeps its data, whatever else is wrong with the file."""
+    try:
+        values, base, report = _values(_text(file)), file.absolute().parent, Report()
+        section = values.get("recorder", {})
+        table = Table(
+            "", "", {"recorder": section}, os.environ if environ is None else environ, report, sections.NOT_YET
+        )
+        found = Config(recorder=sections.recorder_section(table.table("recorder"), base)).home
+        if report.problems:
+            raise ConfigError([redact(problem) for problem in report.problems])
+    except ConfigError as error:
+        raise ConfigError([f"{file}: {problem}" for problem in error.problems]) from None
+    return found
+
+
 def parse(text: str, environ: Mapping[str, str], base: Path, known: Mapping[str, Venue] | None = None) -> Config:
     """The configuration in a text; relative paths in it are relative to `base`."""
-    try:
-        values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError([f"is not TOML: {_sentence(str(error))}"]) from None
-    return read(values, environ, base, known)
+    return read(_values(text), environ, base, known)
 
 
 def read(
@@ -85,6 +97,13 @@ def _config(root: Table, base: Path, known: Mapping[str, Venue]) -> Config:
     )
     root.finish()
     return config
+
+
+def _values(text: str) -> dict[str, object]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError([f"is not TOML: {_sentence(str(error))}"]) from None
 
 
 def _text(file: Path) -> str:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
@@ -16,21 +18,22 @@ import psycopg
 import schedule
 from loguru import logger
 
-from recorder import __version__
+from recorder import __version__, configfile, reload
 from recorder.capture.backoff import Window
 from recorder.capture.datadir import DataDir, unusable
 from recorder.capture.rest import Rest, client
 from recorder.capture.unheard import names
 from recorder.clockwatch import EVERY_SECONDS, ClockWatch
 from recorder.config import Config, Source
-from recorder.errors import Exit, RecorderError, SinkUnavailable
+from recorder.errors import ConfigError, Exit, RecorderError, SinkUnavailable
 from recorder.following import Following, remembered
 from recorder.observe.health import Beats, Watchdog, notify
 from recorder.observe.http import HttpServer, Pages
 from recorder.observe.metrics import Metrics
 from recorder.observe.report import FeedReport, Report
-from recorder.pipeline import Pipeline, Scope
+from recorder.pipeline import Pipeline
 from recorder.records import now_us
+from recorder.scope import Scope
 from recorder.store.ground import ground
 from recorder.store.lane import Lane
 from recorder.store.retention import retain
@@ -53,6 +56,7 @@ class Daemon:
         self.home = home
         self.started_at = datetime.now(UTC)
         self.stopping = False
+        self.verdict: reload.Verdict | None = None  # on the file, when it was last read again
         self.beats = Beats()
         self.ground = ground(config, self.beats.beat)
         self.sink = Sink(
@@ -66,7 +70,7 @@ class Daemon:
         self.pipeline = Pipeline(config, home, self.sink, self.ground, self.beats, scope)
         self.metrics = self.pipeline.metrics
         self.http = HttpServer(config.recorder.listen, Pages(self.metrics, self, self.beats), self.beats)
-        sources = [source for source in config.sources if not only or source.name in only]
+        sources = scope.wanted(config.sources)
         self.following = Following(sources, config.home, self.pipeline.serve, self._database, self._rest)
         self.clocks = ClockWatch(sources, self._rest)
         self.metrics.watch("recorder_clock_offset_seconds", lambda: dict(self.clocks.offsets))
@@ -94,6 +98,40 @@ class Daemon:
         self.sink.close()
         self.ground.stop()
         self.http.stop()
+
+    def take_up(self, file: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Read a configuration while this runs, and change what is different. What has changed, and what has to wait
+        for more than that. Where the file is wrong, or a spool cannot be opened, it raises and nothing has changed."""
+        found = configfile.load(file)
+        names, scope = [source.name for source in found.sources], self.pipeline.scope
+        if gone := [name for name in scope.only if name not in names]:
+            raise ConfigError([f"{file}: there is no source {name}, but --only asks for it" for name in gone])
+        config, waiting = reload.merged(self.config, found)
+        changes = reload.differences(self.config, config)
+        self.pipeline.reconfigure(config)
+        self.config = config
+        if self.ground.change(config):
+            self.pipeline.writer.move(self.sink.move)
+        sources = scope.wanted(config.sources)
+        self.following.change(sources)
+        self.clocks.change(sources)
+        return changes, waiting
+
+    def reload(self, file: Path) -> None:
+        """The same, with a verdict for everybody who wants to know."""
+        verdict = self.verdict = reload.judge(file, self.take_up)
+        log = logger.bind(event="reload.done" if verdict.done else "reload.refused", file=str(file))
+        for problem in verdict.problems:
+            log.error("nothing has changed: {}", problem)
+        for sentence in (*verdict.changes, *verdict.waiting):
+            log.info("{}", sentence)
+        if verdict.done and not verdict.changes and not verdict.waiting:
+            log.info("nothing is different")
+        self.metrics.reloads("done" if verdict.done else "refused").inc()
+        try:
+            reload.keep(self.home.home, verdict)
+        except OSError as error:
+            log.warning("the verdict could not be left for `recorder reload`: {}", error)
 
     def trouble(self) -> BaseException | None:
         """What the process cannot go on with."""
@@ -147,7 +185,7 @@ class Daemon:
                 for feed in pipeline.feeds
                 if (silent := pipeline.readings.never_heard(feed))
             ),
-            notes=self.config.notes,
+            notes=(*self.config.notes, *(self.verdict.notes if self.verdict is not None else ())),
         )
 
     def _feed(self, lane: Lane) -> FeedReport:
@@ -159,7 +197,7 @@ class Daemon:
             connected=feed is not None and feed.connected,
             parked=feed is not None and feed.parked,
             live=lane.state is not None and lane.state.live,
-            draining=lane.state is None,
+            draining=lane.state is None or (feed is not None and feed.leaving),
             run=lane.state.run if lane.state is not None else lane.run,
             head=lane.state.head if lane.state is not None else lane.next,
             position_run=lane.position.run if lane.position is not None else None,
@@ -219,18 +257,39 @@ def instance() -> str:
     return path.read_text().strip() if path.is_file() else "unknown"
 
 
-def run(config: Config, only: tuple[str, ...] | None = None) -> int:
-    """Record until SIGTERM or SIGINT. The exit code; 0 after a clean stop."""
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What signals ask for. `file` is read again when they ask for that."""
+
+    file: Path
+    stop: threading.Event = field(default_factory=threading.Event)
+    reload: threading.Event = field(default_factory=threading.Event)
+
+    def listen(self) -> None:
+        """To SIGTERM and SIGINT: stop; to SIGHUP: reload."""
+        for number, event in ((signal.SIGTERM, self.stop), (signal.SIGINT, self.stop), (signal.SIGHUP, self.reload)):
+            signal.signal(number, _setter(event))
+
+
+def _setter(event: threading.Event) -> Callable[[int, FrameType | None], None]:
+    def received(number: int, frame: FrameType | None) -> None:
+        event.set()
+
+    return received
+
+
+def run(config: Config, file: Path, only: tuple[str, ...] = ()) -> int:
+    """Record until SIGTERM or SIGINT. The exit code; 0 after a clean stop. `file`: where the configuration is from."""
+    asked = Asked(file)
+    asked.listen()  # before the lock says who we are: whoever finds it may send signals
     _make_room(config)
     with DataDir(config.home) as home:
-        daemon = Daemon(config, home, only or ())
-        stop = threading.Event()
-        _signals(stop)
+        daemon = Daemon(config, home, only)
         daemon.start()
         notify("READY=1")
         logger.bind(event="daemon.started").info("recording with {} feeds", len(daemon.pipeline.feeds))
         try:
-            return _supervise(daemon, stop)
+            return _supervise(daemon, asked)
         finally:
             notify("STOPPING=1")
             daemon.stop()
@@ -245,20 +304,17 @@ def _make_room(config: Config) -> None:
         raise unusable(f"data_dir {config.home} cannot be made", error) from error
 
 
-def _supervise(daemon: Daemon, stop: threading.Event) -> int:
+def _supervise(daemon: Daemon, asked: Asked) -> int:
     watchdog = Watchdog(daemon.beats, STUCK_SECONDS)
-    while not stop.wait(LOOK_SECONDS):
+    while not asked.stop.wait(LOOK_SECONDS):
         watchdog.turn()
+        if asked.reload.is_set():
+            asked.reload.clear()  # before: who asks from now on wants the file of then
+            notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+            daemon.reload(asked.file)
+            notify("READY=1")
         trouble = daemon.trouble()
         if trouble is not None:
             logger.bind(event="daemon.fault").critical("{}", trouble)
             return trouble.exit_code if isinstance(trouble, RecorderError) else Exit.INTERNAL
     return Exit.OK
-
-
-def _signals(stop: threading.Event) -> None:
-    def received(number: int, frame: FrameType | None) -> None:
-        stop.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, received)

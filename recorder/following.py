@@ -21,7 +21,7 @@ from loguru import logger
 from recorder.capture.rest import Rest
 from recorder.config import Source
 from recorder.errors import ConnectionLost, PoisonMessage, RecorderError
-from recorder.listing import Instrument, Listing, has_patterns, resolve
+from recorder.listing import Instrument, Listing, has_patterns
 from recorder.records import now_us
 from recorder.store.instruments import Register
 from recorder.venues import venues
@@ -63,26 +63,44 @@ def listed(rest: Rest, listing: Listing) -> list[Instrument]:
 
 
 class Following:
-    """`serve` records what a source asks for now; `connect` opens the database, or raises while there is none; `ask`
-    makes the client of a source's venue."""
+    """`serve` holds a source's patterns against what is listed now; `connect` opens the database, or raises while there
+    is none; `ask` makes the client of a source's venue."""
 
     def __init__(
         self,
         sources: Iterable[Source],
         home: Path,
-        serve: Callable[[Source], None],
+        serve: Callable[[Source, Sequence[str]], None],
         connect: Callable[[], psycopg.Connection[tuple[object, ...]]],
         ask: Callable[[Source], Rest],
     ) -> None:
         self._home = home
         self._serve = serve
         self._connect = connect
+        self._ask = ask
         self._register = Register()
-        self._followed = [
-            Followed(source, listing, ask(source))
-            for source in sources
-            if (listing := venues()[source.venue].listing) is not None and source.rest
-        ]
+        self._sources = list(sources)
+        self._wanted = self._sources
+        self._followed: list[Followed] = []
+        self._follow(self._sources)
+
+    def change(self, sources: Iterable[Source]) -> None:
+        """From any thread: follow these from now on. Of those that are as before, nothing is asked anew."""
+        self._wanted = list(sources)
+
+    def _follow(self, sources: list[Source]) -> None:
+        self._sources = sources
+        known, self._followed = self._followed, []
+        for source in sources:
+            held = next((each for each in known if each.source == source), None)
+            listing = venues()[source.venue].listing
+            if held is not None:
+                self._followed.append(held)
+            elif listing is not None and source.rest:
+                self._followed.append(Followed(source, listing, self._ask(source)))
+        for each in known:
+            if all(each is not other for other in self._followed):
+                each.rest.close()
 
     def close(self) -> None:
         """Close the connections."""
@@ -91,6 +109,8 @@ class Following:
 
     def turn(self, now: float | None = None) -> None:
         """Ask whose time has come (`now`: monotonic). Raises `Unlisted` when all is done, if one could not be had."""
+        if self._wanted is not self._sources:
+            self._follow(self._wanted)
         now = time.monotonic() if now is None else now
         troubles = []
         for each in self._followed:
@@ -123,7 +143,7 @@ class Following:
                 new, gone = sorted(set(symbols) - before), sorted(before - set(symbols))
                 log = logger.bind(event="listing.changed", source=each.source.name)
                 log.info("{}: newly listed {}, no longer listed {}", each.source.name, new[:20], gone[:20])
-            self._serve(resolve(each.source, symbols))
+            self._serve(each.source, symbols)
 
     def _store(self, each: Followed) -> bool:
         """Into the table; False while there is no database."""

@@ -9,8 +9,8 @@ import queue
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from loguru import logger
 
@@ -22,20 +22,21 @@ from recorder.capture.spool import Spool
 from recorder.capture.spoolreader import SpoolReader, spooled_feeds
 from recorder.capture.syncer import Syncer
 from recorder.config import Config, Source
-from recorder.listing import resolve
 from recorder.observe.health import Beats
 from recorder.observe.metrics import Metrics
 from recorder.quality.continuity import Continuity
 from recorder.readings import Readings
 from recorder.records import Decoded, Header, Stream, Streams, now_us
+from recorder.scope import Planned, Scope, reconnects
 from recorder.store.ground import Ground
 from recorder.store.lane import Lane
 from recorder.store.last import Stored
 from recorder.store.prepare import Preparer
 from recorder.store.sink import Sink
 from recorder.store.writer import Care, Writer
+from recorder.subscriptions import limits_of
 from recorder.venues import Continuity as Kind
-from recorder.venues import Decoder, Line, Venue, other_slot, venues
+from recorder.venues import Decoder, Venue, other_slot, venues
 
 QUEUE_BYTES = 48 << 20  # of all feeds together, ~0.7 s of a saturated one; beyond it the spool carries the rest
 STUCK_US = 5_000_000  # a feed whose oldest record waits for so long is not followed by the database
@@ -43,42 +44,6 @@ SMALLEST_SHARE = 256 << 10
 LARGEST_SEGMENT = 32 << 20
 SMALLEST_SEGMENT = 256 << 10
 SEGMENTS = 256  # a full spool has at least so many, so that deleting the oldest frees a small part
-
-
-@dataclass(frozen=True, slots=True)
-class Planned:
-    """One feed that the configuration asks for."""
-
-    feed: str
-    source: Source
-    venue: Venue
-    line: Line
-
-
-Known = Callable[[Source], Sequence[str]]
-
-
-def _nothing(source: Source) -> Sequence[str]:
-    """Nobody has asked a venue what it lists."""
-    return ()
-
-
-@dataclass(frozen=True, slots=True)
-class Scope:
-    """What is to be recorded: with `only`, these sources. `listed`: the symbols that a source's patterns are held
-    against, as far as they are known."""
-
-    only: tuple[str, ...] = ()
-    listed: Known = _nothing
-
-    def planned(self, sources: Iterable[Source]) -> list[Planned]:
-        """Every connection to make."""
-        return [
-            Planned(f"{source.name}/{line.name}", source, venues()[source.venue], line)
-            for source in sources
-            if not self.only or source.name in self.only
-            for line in venues()[source.venue].lines(resolve(source, self.listed(source)))
-        ]
 
 
 def segment_bytes(max_size: int) -> int:
@@ -107,7 +72,9 @@ class Pipeline:
         self.feeds: list[Feed] = []
         self.lanes: list[Lane] = []
         self._plans: dict[str, Planned] = {}
-        self._slots = threading.Lock()  # feeds relieve each other one at a time
+        self.scope = scope
+        self._slots = threading.Lock()  # one change at a time of which feeds there are
+        self._ending = False
         self._venues: dict[str, Venue] = {s.name: venues()[s.venue] for s in config.sources}
         self._items: queue.Queue[Decoded] = queue.Queue()
         self._faults: list[BaseException] = []
@@ -158,24 +125,93 @@ class Pipeline:
         """Of the queue's bytes for each feed that there is: patterns make feeds of a source that began with none."""
         return max(QUEUE_BYTES // max(1, len(self.feeds)), SMALLEST_SHARE)
 
-    def serve(self, source: Source) -> None:
-        """Record what this source asks for now, and nothing else of it; what stays the same is not touched."""
-        venue = venues()[source.venue]
-        with self._slots:
-            held = [plan.line for plan in self._plans.values() if plan.source.name == source.name]
-            for line in venue.lines(source, held):
-                plan = Planned(f"{source.name}/{line.name}", source, venue, line)
-                known = plan.feed in self._plans
-                self._plans[plan.feed] = plan
-                if not known:
-                    self._begin(plan, ())
-                for feed in self.feeds:
-                    if feed.feed in (plan.feed, other_slot(plan.feed)):
-                        feed.serve(line.subscriptions)
+    # --- while it runs ---------------------------------------------------------------------------------------------
 
-    def _begin(self, plan: Planned, before: Sequence[str]) -> Feed:
+    def serve(self, source: Source, symbols: Sequence[str]) -> None:
+        """Hold the patterns of a source against these symbols from now on. A source that is not, or no longer, as the
+        configuration has it is left alone."""
+        with self._slots:
+            if source in self.config.sources:
+                held = self._held(source.name)
+                plans = {plan.feed: plan for plan in self.scope.replanned(source, symbols, held.values())}
+                self._change({**self._plans, **dict.fromkeys(held), **plans}, frozenset())
+
+    def reconfigure(self, config: Config) -> None:
+        """Record what this configuration asks for; what stays the same is not touched. Where a spool cannot be opened
+        it raises, and nothing has changed."""
+        with self._slots:
+            before = {source.name: source for source in self.config.sources}
+            plans: dict[str, Planned | None] = dict.fromkeys(self._plans)
+            for source in self.scope.wanted(config.sources):
+                held = self._held(source.name)
+                plans |= held
+                if source != before.get(source.name):
+                    self._venues[source.name] = venues()[source.venue]
+                    self.metrics.declare(source)
+                    found = self.scope.replanned(source, self.scope.listed(source), held.values())
+                    plans |= {**dict.fromkeys(held), **{plan.feed: plan for plan in found}}
+            anew = frozenset(s.name for s in config.sources if s.name in before and reconnects(before[s.name], s))
+            self._change(plans, anew)
+            self.config = config
+            self.syncer.interval, self.writer.limits = config.spool.sync, config.database
+
+    def _held(self, source: str) -> dict[str, Planned]:
+        """The lines that a source has."""
+        return {plan.feed: plan for plan in self._plans.values() if plan.source.name == source}
+
+    def _change(self, plans: Mapping[str, Planned | None], anew: Collection[str]) -> None:
+        """Have these lines, and no others. What may fail comes first. `anew`: sources whose connections cannot stay."""
+        kept = {name: plan for name, plan in plans.items() if plan is not None}
+        begun = self._open_all([plan for plan in kept.values() if plan.wanted and not self._on(plan.feed)])
+        self._plans = kept
+        for name in plans:
+            plan, running = kept.get(name), [feed for feed in self._on(name) if not feed.leaving]
+            if plan is None or not plan.wanted:
+                for feed in running:
+                    feed.leave()
+                continue
+            for feed in running:
+                feed.serve(plan.line.subscriptions)
+            if plan.source.name in anew and running:
+                self._renew(plan, running)
+        for feed, lane in begun:
+            self._launch(feed, lane, self._former(feed))
+
+    def _renew(self, plan: Planned, running: list[Feed]) -> None:
+        """Other settings for a line. One that is just being taken over is taken over anew; where the venue does not
+        allow two connections for each of the source's lines, the old one ends first."""
+        most = limits_of(plan.source, plan.venue.limits).max_connections
+        lines = sum(each.wanted for each in self._held(plan.source.name).values())
+        for feed in running[1:]:
+            feed.renew(overlap=False)
+        running[0].renew(overlap=not most or 2 * lines <= most)
+
+    def _on(self, feed: str) -> list[Feed]:
+        """The feeds on a line, in the order in which they began."""
+        return [each for each in self.feeds if each.feed in (feed, other_slot(feed))]
+
+    def _former(self, feed: Feed) -> list[str]:
+        """Lanes of the same source that end, or have ended: their records come first."""
+        ending = {each.feed for each in self.feeds if each.leaving}
+        lanes = (lane for lane in self.lanes if lane.source == feed.source.name and lane.feed != feed.feed)
+        return [lane.feed for lane in lanes if lane.state is None or lane.feed in ending]
+
+    def _open_all(self, plans: list[Planned]) -> list[tuple[Feed, Lane]]:
+        """All of these, or none."""
+        opened: list[tuple[Feed, Lane]] = []
+        try:
+            for plan in plans:
+                opened.append(self._open(plan))
+        except BaseException:  # whatever it was, it goes on its way
+            for feed, _ in opened:
+                self.syncer.remove(feed.spool)
+                feed.spool.close()
+                self._beats.forget(feed.name)
+            raise
+        return opened
+
+    def _launch(self, feed: Feed, lane: Lane, before: Sequence[str]) -> Feed:
         """A feed while others run. Its lane waits until the feeds before it are drained."""
-        feed, lane = self._open(plan)
         self.writer.change(lambda: self._join(lane, before))
         self.feeds = [*self.feeds, feed]
         feed.start()
@@ -188,10 +224,10 @@ class Pipeline:
         is drained; continuity then drops what both have brought."""
         other = other_slot(feed.feed)
         with self._slots:
-            plan = self._plans.get(feed.feed) or self._plans[other]
-            if any(each.feed == other for each in self.feeds):
+            plan = self._plans.get(feed.feed) or self._plans.get(other)
+            if plan is None or self._ending or any(each.feed == other for each in self.feeds):
                 return None
-            return self._begin(replace(plan, feed=other), (feed.feed,))
+            return self._launch(*self._open(replace(plan, feed=other)), (feed.feed,))
 
     def _join(self, lane: Lane, before: Sequence[str]) -> None:
         """In the writer's thread: the lane of a new feed, or of one that has run before."""
@@ -207,13 +243,17 @@ class Pipeline:
             known.waits_for = first
 
     def relieved(self, feed: Feed) -> None:
-        """A feed has left its line to the other one."""
+        """A feed has left its line, to the other one or for good. A line that is wanted still gets another, in the
+        other slot: what was missed between the two is a disconnection, not a recorder that was down."""
+        self.syncer.remove(feed.spool)
+        feed.spool.close()  # its slot is taken until then; the others need not wait for the disk
+        reader = SpoolReader(self.home.spool, feed.feed)
         with self._slots:
             self.feeds = [each for each in self.feeds if each is not feed]
-        self.syncer.remove(feed.spool)
-        feed.spool.close()
-        reader = SpoolReader(self.home.spool, feed.feed)
-        self.writer.change(lambda: self.writer.lanes[feed.feed].retire(reader))
+            self.writer.change(lambda: self.writer.lanes[feed.feed].retire(reader))
+            plan = self._plans.get(feed.feed) or self._plans.get(other_slot(feed.feed))
+            if plan is not None and plan.wanted and not self._ending and not self._on(feed.feed):
+                self._launch(*self._open(replace(plan, feed=other_slot(feed.feed))), (feed.feed,))
 
     def _retire(self, configured: list[Planned]) -> None:
         """Feeds that only their spool still knows: a source was renamed or removed. They are drained, and a feed of
@@ -266,6 +306,8 @@ class Pipeline:
     def stop(self, within: float) -> None:
         """Everything received is spooled, what fits into the time is committed."""
         end = time.monotonic() + within
+        with self._slots:
+            self._ending = True
         for feed in self.feeds:
             feed.stop()
         for feed in self.feeds:

@@ -68,6 +68,7 @@ class Readings:
         watch("recorder_lag_seconds", self.lag)
         watch("recorder_queue_bytes", lambda: sum(lane.state.queued_bytes for lane in self._of.lanes if lane.state))
         watch("recorder_spool_bytes", self._spool_by_source)
+        watch("recorder_spool_max_bytes", lambda: self._of.config.spool.max_size)
         watch("recorder_spool_oldest_age_seconds", self._oldest_age)
         watch("recorder_spool_min_free_bytes", lambda: self._of.config.spool.min_free)
         watch("recorder_spool_room_bytes", self.room)

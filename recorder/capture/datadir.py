@@ -82,6 +82,20 @@ class DataDir:
     def __exit__(self, *_: object) -> None:
         self.release()
 
+    def holder(self) -> str:
+        """Who holds the lock, as the file says it; empty where nobody does, or there is no such directory."""
+        try:
+            lock = os.open(self.home / "lock", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return ""
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return os.pread(lock, 200, 0).decode(errors="replace").strip()
+        finally:
+            os.close(lock)
+        return ""
+
     @property
     def identity(self) -> str:
         """The recorder's id. Raises `ConfigError` where there is none, or no uuid in its place."""

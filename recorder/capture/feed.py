@@ -6,7 +6,6 @@ gives up, and ends only when it is told to or when the disk refuses twice.
 
 from __future__ import annotations
 
-import math
 import random
 import threading
 from collections.abc import Callable
@@ -39,6 +38,7 @@ from recorder.subscriptions import limits_of
 from recorder.venues import Decoder, Line, Subscription, Venue
 
 DOORS = Doors()  # venues count connections per address, so it is one for the process
+SHORTLY = 0.1  # until a slot that is being left is looked at again
 LONGEST_WAIT = 1.0  # between two beats while there is nothing to do
 REST_THREADS = 4  # of one feed, made when a book must be asked for
 
@@ -55,7 +55,7 @@ class Relief(Protocol):
         """A feed for the same line, started; None where that cannot be now."""
 
     def relieved(self, feed: Feed) -> None:
-        """This feed has left the line to the other one, and its thread ends."""
+        """This feed has left its line, to the other one or for good, and its thread ends."""
 
 
 def ask_over_rest(source: Source, interrupted: Callable[[], bool]) -> Asking:
@@ -107,7 +107,9 @@ class Feed(threading.Thread):
         self.rtt: tuple[str, float] | None = None  # endpoint, seconds
         self.fault: BaseException | None = None
         self.proven_at: float | None = None  # since when the connection does what it is for (monotonic)
+        self.leaving = False  # its end was asked for
         self._successor: Feed | None = None
+        self._renewal: ConnectionLost | None = None  # the configuration has other settings for this line
         self._parts = parts
         self._on_fault = on_fault
         self._stop_event = parts.stop
@@ -156,10 +158,14 @@ class Feed(threading.Thread):
     def run(self) -> None:
         """Until stopped or relieved, or until something happens that a feed cannot survive."""
         try:
-            while not self._stop_event.is_set() and self._successor is None:
+            while not self._over():
                 self._pause(self.attempt())
+                if self._renewal is not None and not self.leaving and self._succeed() is None:
+                    self._stop_event.wait(SHORTLY)
+            if self.leaving:
+                self._follow()
             self._intake.note(Alive())
-            if self._successor is not None and self._parts.relief is not None:
+            if (self.leaving or self._successor is not None) and self._parts.relief is not None:
                 self._parts.relief.relieved(self)
         except Exception as fault:  # noqa: BLE001 - a thread's top: the supervisor is told and ends the process
             self.fault = fault
@@ -169,6 +175,10 @@ class Feed(threading.Thread):
             self._tools.mender.close()
             self._parts.beats.forget(self.name)
 
+    def _over(self) -> bool:
+        relieved = self._successor is not None and not self._successor.leaving
+        return self._stop_event.is_set() or self.leaving or relieved
+
     def message_age(self) -> float | None:
         """Seconds since the last data message; None before the first."""
         seen = list(self.last_data.values())
@@ -176,7 +186,19 @@ class Feed(threading.Thread):
 
     def serve(self, subscriptions: tuple[Subscription, ...]) -> None:
         """From any thread: record these from now on. What stays the same is not touched."""
-        self._wanted = subscriptions
+        if not self.leaving:
+            self._wanted = subscriptions
+
+    def leave(self) -> None:
+        """From any thread: end every subscription and take leave, for good."""
+        self.leaving, self._wanted = True, ()
+
+    def renew(self, overlap: bool) -> None:
+        """From any thread: the line has other settings now, and a feed that is made anew has them. With `overlap` it
+        takes over while this one still records; without it, because the venue allows no second connection or because
+        this one is itself about to take over, it begins when this one has ended."""
+        self.leaving = self.leaving or not overlap
+        self._renewal = ConnectionLost("config", "its settings have changed")
 
     def _follow(self) -> None:
         """Take up what `serve` left."""
@@ -207,7 +229,7 @@ class Feed(threading.Thread):
             return LONGEST_WAIT  # nothing to ask for: a venue would only close the connection
         now = self._clock.monotonic()
         self._pause(self._parts.doors.reserve(self.venue.name, self._limits.connects_per_second, now))
-        if self._stop_event.is_set():
+        if self._unwanted():
             return 0.0
         endpoint = self.source.endpoints[self._endpoint % len(self.source.endpoints)]
         try:
@@ -226,10 +248,10 @@ class Feed(threading.Thread):
             self._stop_event.wait(min(left, LONGEST_WAIT))
 
     def _unwanted(self) -> bool:
-        """Whether to stop; asked often enough to beat and to note that we are alive."""
+        """Whether to connect no more; asked often enough to beat and to note that we are alive."""
         self._parts.beats.beat(self.name)
         self._intake.alive()
-        return self._stop_event.is_set()
+        return self._stop_event.is_set() or self.leaving or self._renewal is not None
 
     # --- a connection ----------------------------------------------------------------------------------------------
 
@@ -266,21 +288,31 @@ class Feed(threading.Thread):
                 now = self._clock.monotonic()
                 settled_at = now if settled_at is None else settled_at
                 self.proven_at = now if session.brought_data or now - settled_at > QUIET else None
-            if session.ending is not None:
-                self._hand_over(session.ending)
+            if self._renewal is not None and self.leaving:
+                session.finish()
+                raise self._renewal
+            if (ending := session.ending or self._renewal) is not None:
+                self._hand_over(ending)
             if session.brought_data:
                 self._backoff.data()
                 self.parked = False
             self.rtt = None if link.rtt_ms is None else (link.endpoint, link.rtt_ms / 1000)
 
     def _hand_over(self, ending: ConnectionLost) -> None:
-        """The venue will close this connection: another feed takes the line over while this one still records.
-        Raises `ConnectionLost` when it has, or when there can be none."""
-        if self._successor is None:
-            self._successor = self._parts.relief.relieve(self) if self._parts.relief is not None else None
-        proven_at = self._successor.proven_at if self._successor is not None else -math.inf
-        if proven_at is not None and self._clock.monotonic() - proven_at >= OVERLAP:
+        """This connection is to end: another feed takes the line over while this one still records. Raises
+        `ConnectionLost` when it has, or when nobody can arrange for one. Where the other slot is not free yet, there is
+        time: it will be, or the venue ends the connection."""
+        successor = self._succeed()
+        proven_at = successor.proven_at if successor is not None else None
+        overlapped = proven_at is not None and self._clock.monotonic() - proven_at >= OVERLAP
+        if overlapped or self._parts.relief is None:
             raise ending
+
+    def _succeed(self) -> Feed | None:
+        """The feed that takes the line over; None where that cannot be now."""
+        if self._successor is None or self._successor.leaving:
+            self._successor = self._parts.relief.relieve(self) if self._parts.relief is not None else None
+        return self._successor
 
     def _closed(self, session: Session, link: Link, lost: ConnectionLost) -> float:
         message = redact(lost.detail)

@@ -22,7 +22,8 @@ def _ignore(*_: object) -> None:
 
 
 class Syncer(threading.Thread):
-    """Every `interval` seconds: sync all spools, then compress what was sealed for a fifth of that time.
+    """Every `interval` seconds, which may be changed while it runs: sync all spools, then compress what was sealed for
+    a fifth of that time.
 
     `observe(seconds)` is called for each sync that had something to do, `trouble(path, error)` where compression
     failed (the segment stays as it is and is tried again later), `beat()` on every turn. A spool that cannot be
@@ -39,7 +40,7 @@ class Syncer(threading.Thread):
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(name="spool-syncer")
-        self._interval = interval
+        self.interval = interval
         self._observe, self._trouble, self._beat, self._clock = observe, trouble, beat, clock
         self._stopping = threading.Event()
         self._spools: tuple[Spool, ...] = ()
@@ -61,7 +62,7 @@ class Syncer(threading.Thread):
 
     def run(self) -> None:
         """The thread."""
-        while not self._stopping.wait(self._interval):
+        while not self._stopping.wait(self.interval):
             self.turn()
         self._sync_all()
         self._drop_job()
@@ -69,7 +70,7 @@ class Syncer(threading.Thread):
     def turn(self) -> None:
         """One turn."""
         self._sync_all()
-        self._compress(self._clock() + self._interval * COMPRESSING)
+        self._compress(self._clock() + self.interval * COMPRESSING)
         self._beat()
 
     def _sync_all(self) -> None:

@@ -32,9 +32,9 @@ def _known(asked: tuple[str, ...], known: list[str], kind: str) -> None:
             raise Usage(f'"{name}" is no {kind}{hint}')
 
 
-def _started(path: Path | None) -> Config:
+def _started(file: Path | None) -> Config:
     """The configuration, with the log set up and told what to look at."""
-    config = configfile.load(path)
+    config = configfile.load(file)
     log.setup()
     for note in config.notes:
         logger.bind(event="config.note").warning("{}", note)
@@ -43,11 +43,12 @@ def _started(path: Path | None) -> Config:
 
 def run(path: Path | None, only: tuple[str, ...]) -> int:
     """Record until told to stop."""
-    config = _started(path)
+    file = configfile.find(path)
+    config = _started(file)
     _known(only, [source.name for source in config.sources], "source of the configuration")
     from recorder import daemon
 
-    return daemon.run(config, only=only or None)
+    return daemon.run(config, file.absolute(), only)
 
 
 def migrate(path: Path | None) -> int:

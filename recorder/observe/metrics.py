@@ -18,7 +18,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from recorder import __version__
-from recorder.config import Config
+from recorder.config import Config, Source
 from recorder.guards import REASONS
 from recorder.records import TABLES
 from recorder.venues import venues
@@ -35,6 +35,7 @@ GAP_CAUSES = (
 )
 QUARANTINE_REASONS = (*sorted(REASONS), "database")
 
+RELOADS = ("done", "refused")
 CHORES = ("retention", "instruments", "clock")
 
 # A commit costs a few milliseconds when all is well; a deadline ends it after a minute.
@@ -163,6 +164,9 @@ class Metrics:
         self.chore_failures = self._family("recorder_chore_failures", "Chores that failed and are tried again", "chore")
         for chore in CHORES:
             self.chore_failures.create(chore)
+        self.reloads = self._family("recorder_reloads", "Times the configuration was read again", "outcome")
+        for outcome in RELOADS:
+            self.reloads.create(outcome)
         self._gauges = ScrapeGauges(self._counter("recorder_scrape_errors", "Gauges that could not be read", "metric"))
         self.registry.register(self._gauges)
         self.page_errors = self._counter("recorder_http_errors", "Pages of the HTTP port that failed")
@@ -173,12 +177,16 @@ class Metrics:
     @classmethod
     def from_config(cls, config: Config) -> Metrics:
         """The metrics of a configuration: every counter at 0 for each of its sources."""
-        known = venues()
-        sources = {s.name: sorted({c for sub in s.subscribe for c in sub.channels}) for s in config.sources}
-        codes = {s.name: [c.code for c in known[s.venue].codes] for s in config.sources if s.venue in known}
-        metrics = cls(sources, codes)
-        metrics.watch("recorder_spool_max_bytes", lambda: config.spool.max_size)
+        metrics = cls()
+        for source in config.sources:
+            metrics.declare(source)
         return metrics
+
+    def declare(self, source: Source) -> None:
+        """Make every series of a configured source exist, at 0; those that exist stay as they are."""
+        venue = venues().get(source.venue)
+        channels = sorted({channel for block in source.subscribe for channel in block.channels})
+        self.add_source(source.name, channels, [code.code for code in venue.codes] if venue is not None else ())
 
     def add_source(self, source: str, channels: Iterable[str] = (), codes: Iterable[str] = ()) -> None:
         """Make all series of a source exist; also for one that is only being drained from the spool."""

@@ -39,6 +39,11 @@ class Ground(Protocol):
         """Begin."""
         ...
 
+    def change(self, config: Config) -> bool:
+        """What the configuration says now; True if the database is somewhere else than before. From one that is given
+        to our own, or back, it cannot change while we run: whoever calls sees to it."""
+        ...
+
     def stop(self) -> None:
         """End what `start` began."""
         ...
@@ -72,6 +77,12 @@ class Given:
         _migrate(self._url, self._options)
         return True
 
+    def change(self, config: Config) -> bool:
+        """Another URL, other options."""
+        before, self._url = self._url, str.__str__(config.database.url or self._url)
+        self._options = options(config)
+        return self._url != before
+
     def start(self) -> None:
         """Nothing to start."""
 
@@ -102,6 +113,11 @@ class Local:
         """It is ours: absent or older tables are brought up to date."""
         _migrate(self._server.owner_url, self._options)
         return True
+
+    def change(self, config: Config) -> bool:
+        """Other options."""
+        self._options = options(config)
+        return False
 
     def start(self) -> None:
         """Begin to keep it up."""

@@ -90,6 +90,12 @@ class Sink:
             self._session = None
         self._watchdog.stop()
 
+    def move(self) -> None:
+        """`url` tells another place from now on: what was known of the old one is forgotten."""
+        self._drop()
+        self._connector, self._unsettled = None, None
+        self._epochs, self._failing = {}, ("", 0)
+
     def interrupt(self) -> None:
         """From any thread: whatever waits for the database fails now, and nothing is begun any more."""
         self._interrupted.set()

@@ -54,7 +54,8 @@ class Care:
 
 
 class Writer(threading.Thread):
-    """Thread `writer`. `stop()` lets it commit what fits and ends it; `database` says in a sentence how it stands."""
+    """Thread `writer`. `stop()` lets it commit what fits and ends it; `database` says in a sentence how it stands.
+    `limits` may be replaced while it runs."""
 
     def __init__(
         self,
@@ -73,7 +74,7 @@ class Writer(threading.Thread):
         self._items = items
         self._sink = sink
         self._preparer = preparer
-        self._limits = limits
+        self.limits = limits
         self._beats = care.beats
         self._release = care.release
         self._release_at = time.monotonic() + RELEASE_SECONDS
@@ -81,6 +82,8 @@ class Writer(threading.Thread):
         self._resumed = False
         self._fenced = False
         self._changes: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._joined: list[Lane] = []
+        self._moved = False
         self._stopping = threading.Event()
         self._deadline = float("inf")
         self._checkpoint_at = 0.0
@@ -108,18 +111,35 @@ class Writer(threading.Thread):
         self._stopping.set()
 
     def change(self, step: Callable[[], None]) -> None:
-        """From any thread: change lanes between two turns, where nobody is in the middle of one."""
+        """From any thread: change lanes between two turns, or while the flush in hand waits for the database."""
         self._changes.put(step)
+
+    def move(self, step: Callable[[], None]) -> None:
+        """From any thread: the database is another one after this step. The flush in hand is given up; where the new
+        one stands is found out as at the start."""
+
+        def moved() -> None:
+            step()
+            self._moved = True
+
+        self._changes.put(moved)
 
     def join_lane(self, lane: Lane) -> None:
         """A feed that began while we run. In this thread only (`change`)."""
         self.lanes[lane.feed] = lane
-        if self._resumed:
-            self._resumed = self._attempt(lambda: self._resume.join([lane]))
+        self._joined.append(lane)
 
     def _change(self) -> None:
         while not self._changes.empty():
             self._changes.get()()
+        if self._moved:
+            self._resumed = False
+
+    def _place_joined(self) -> None:
+        """Lanes that came since we took over."""
+        joined, self._joined = self._joined, []
+        if joined and self._resumed:
+            self._resumed = self._attempt(lambda: self._resume.join(joined))
 
     def _done(self) -> bool:
         if not self._stopping.is_set():
@@ -136,6 +156,7 @@ class Writer(threading.Thread):
         self._change()
         if not self._resumed and not self._fenced and not self._take_over():
             return
+        self._place_joined()
         self._make_room()
         behind = [lane for lane in self.lanes.values() if not lane.blocked and lane.behind]
         taken = self._take(0.0 if behind else IDLE)
@@ -146,7 +167,7 @@ class Writer(threading.Thread):
         if behind and self._resumed:
             self._round += 1
             self._catch_up(behind[self._round % len(behind)])
-        for lane in self.lanes.values():
+        for lane in list(self.lanes.values()):
             if self._resumed and lane.drained and not lane.concluded:
                 self._conclude(lane)
 
@@ -159,6 +180,7 @@ class Writer(threading.Thread):
     def _take_over(self) -> bool:
         """Connect, own the positions, bring continuity to where they stand."""
         lanes = list(self.lanes.values())
+        self._joined, self._moved = [], False
         self._resumed = self._attempt(lambda: self._resume.run(lanes))
         self._checkpoint_at = 0.0  # what a restored database has of it may be nothing: the first flush says it anew
         return self._resumed
@@ -169,7 +191,7 @@ class Writer(threading.Thread):
         taken: list[Work] = []
         rows = size = 0
         until = time.monotonic() + wait
-        while rows < self._limits.flush_rows and size < FLUSH_BYTES:
+        while rows < self.limits.flush_rows and size < FLUSH_BYTES:
             decoded = self._next(until)
             if decoded is None:
                 break
@@ -177,7 +199,7 @@ class Writer(threading.Thread):
             if self._fits(lane, decoded):
                 if not taken and wait:
                     age = max(0.0, (now_us() - decoded.received_at) / 1e6)
-                    until = time.monotonic() + max(0.0, self._limits.flush_age - age)
+                    until = time.monotonic() + max(0.0, self.limits.flush_age - age)
                 taken.append((lane, decoded))
                 rows += decoded.rows
                 size += decoded.size
@@ -250,7 +272,8 @@ class Writer(threading.Thread):
 
     def _attempt(self, step: Callable[[], None]) -> bool:
         """Do a step that needs the database, again and again while it is away. False: give the work in hand up,
-        because the writer must stop, or because the positions are no longer what we thought (then resume)."""
+        because the writer must stop, or because the positions are no longer what we thought (then resume), or are
+        somewhere else."""
         failures = 0
         while True:
             self._beats.beat(self.name, BUSY * self._sink.deadline)
@@ -284,13 +307,14 @@ class Writer(threading.Thread):
             lane.parked = why
 
     def _pause(self, failures: int) -> bool:
-        """Full jitter; False when the writer has to stop instead."""
+        """Full jitter; False when the writer has to stop instead, or the database is another one now."""
         wait = random.uniform(0, min(RETRY_CAP, 0.1 * 2 ** min(failures, 12)))  # noqa: S311 - spreading, not secrecy
         until = time.monotonic() + wait
         while (left := until - time.monotonic()) > 0:
             self._beats.beat(self.name)
+            self._change()
             self._make_room()
-            if self._stopping.wait(min(left, 1.0)):
+            if self._moved or self._stopping.wait(min(left, 1.0)):
                 return False
         return not self._stopping.is_set()
 

@@ -37,12 +37,15 @@ class Finding:
         return sum(g.seconds for g in self.gaps)
 
 
-def gaps(conn: psycopg.Connection[tuple[object, ...]], symbol: str, channel: str = "trades") -> tuple[Gap, ...]:
-    """The numbered gap rows of a stream, in order."""
+def gaps(
+    conn: psycopg.Connection[tuple[object, ...]], symbol: str, channel: str = "trades", source: str | None = None
+) -> tuple[Gap, ...]:
+    """The numbered gap rows of a stream, in order; without `source`, of every source."""
     rows = conn.execute(
         "SELECT from_seq, to_seq, extract(epoch FROM to_time - from_time)::float8, cause FROM gaps "
-        "WHERE symbol = %s AND channel = %s AND from_seq IS NOT NULL ORDER BY from_seq",
-        (symbol, channel),
+        "WHERE symbol = %s AND channel = %s AND source = coalesce(%s, source) AND from_seq IS NOT NULL "
+        "ORDER BY from_seq",
+        (symbol, channel, source),
     ).fetchall()
     return tuple(Gap(int(str(a)), int(str(b)), float(str(s)), str(c)) for a, b, s, c in rows)
 
@@ -55,7 +58,7 @@ def judge(url: str, symbol: str, issued: int, *, source: str = "okx", channel: s
             "WHERE symbol = %s AND source = %s AND channel = %s ORDER BY 1",
             (symbol, source, channel),
         ).fetchall()
-        holes = gaps(conn, symbol, channel)
+        holes = gaps(conn, symbol, channel, source)
     ids = [int(row[0]) for row in rows]
     assert ids, "nothing was stored"
     twice = sorted({i for i in ids if ids.count(i) > 1}) if len(ids) != len(set(ids)) else []

@@ -62,9 +62,7 @@ class RecorderProcess:
 
     def start(self, *arguments: str, failpoint: str = "") -> None:
         """Start it; does not wait for anything."""
-        self.home.mkdir(parents=True, exist_ok=True)
-        head = f'[recorder]\ndata_dir = "{self.home / "data"}"\nlisten = "127.0.0.1:{self.port}"\n'
-        self.config.write_text(head + self.toml)
+        self.write()
         environ = self.environment()
         if failpoint:
             environ["RECORDER_FAILPOINT"] = failpoint
@@ -77,6 +75,25 @@ class RecorderProcess:
                 env=environ,
                 cwd=self.home,
             )
+
+    def write(self) -> None:
+        """Put the configuration where it reads it."""
+        self.home.mkdir(parents=True, exist_ok=True)
+        head = f'[recorder]\ndata_dir = "{self.home / "data"}"\nlisten = "127.0.0.1:{self.port}"\n'
+        self.config.write_text(head + self.toml)
+
+    def reload(self, toml: str) -> subprocess.CompletedProcess[str]:
+        """Change the file and run `recorder reload`."""
+        self.toml = toml
+        self.write()
+        return self.command("reload")
+
+    def command(self, name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run a command on its configuration."""
+        line = [sys.executable, "-m", "recorder", name, "--config", str(self.config), *arguments]
+        return subprocess.run(
+            line, env=self.environment(), cwd=self.home, capture_output=True, text=True, timeout=120, check=False
+        )
 
     def environment(self) -> dict[str, str]:
         """The variables that it, and every command on its configuration, is run with."""

@@ -17,14 +17,16 @@ from recorder import clockwatch as clockwatch_module
 from recorder import following as following_module
 from recorder import pipeline as pipeline_module
 from recorder import readings as readings_module
+from recorder import scope as scope_module
 from recorder.capture.datadir import DataDir
 from recorder.capture.feed import Feed
 from recorder.capture.spool import Spool
 from recorder.config import Config, Database, Recorder, Secret, Source, SpoolConfig, Subscribe
 from recorder.observe import metrics as metrics_module
 from recorder.observe.health import Beats
-from recorder.pipeline import Pipeline, Scope
+from recorder.pipeline import Pipeline
 from recorder.records import Burst, Header, Kind
+from recorder.scope import Scope
 from recorder.store.ground import Ground
 from recorder.store.lane import Lane
 from recorder.store.sink import Sink
@@ -72,7 +74,8 @@ class Plant:
         self.free = 1 << 40
         disk = SimpleNamespace(disk_usage=lambda path: SimpleNamespace(free=self.free))
         found = {"toy": Market(Limits())}
-        for module in (pipeline_module, metrics_module, following_module, clockwatch_module, readings_module):
+        changed = (pipeline_module, scope_module, metrics_module, following_module, clockwatch_module, readings_module)
+        for module in changed:
             patch.setattr(module, "venues", lambda: found)
         for module in (pipeline_module, readings_module):
             patch.setattr(module, "now_us", lambda: self.now)

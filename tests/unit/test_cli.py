@@ -76,7 +76,7 @@ def test_errors_are_sentences_and_codes(
 ) -> None:
     """An error of ours is its sentence on stderr, its code, and nothing else."""
 
-    def fail(config: Config, only: object) -> int:
+    def fail(config: Config, file: Path, only: object) -> int:
         raise error
 
     monkeypatch.setattr("recorder.daemon.run", fail)
@@ -183,23 +183,24 @@ def test_check_lists_mistakes_as_json(here: Path) -> None:
 
 
 def test_run_hands_over_the_configuration(configured: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The daemon gets the tree and the chosen sources; its answer is the exit code."""
-    calls: list[tuple[Config, tuple[str, ...] | None]] = []
+    """The daemon gets the tree, the file that it came from, and the chosen sources; its answer is the exit code."""
+    calls: list[tuple[Config, Path, tuple[str, ...]]] = []
 
-    def start(config: Config, only: tuple[str, ...] | None = None) -> int:
-        calls.append((config, only))
+    def start(config: Config, file: Path, only: tuple[str, ...]) -> int:
+        calls.append((config, file, only))
         return Exit.TEMPORARY
 
     monkeypatch.setattr("recorder.daemon.run", start)
     assert call("run").exit_code == Exit.TEMPORARY
     assert call("run", "--only", "okx").exit_code == Exit.TEMPORARY
-    assert [only for _, only in calls] == [None, ("okx",)]
+    assert [only for _, _, only in calls] == [(), ("okx",)]
+    assert [file for _, file, _ in calls] == [configured / "recorder.toml"] * 2
     assert calls[0][0].sources[0].name == "okx"
 
 
 def test_run_only_of_an_unknown_source(configured: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """--only with a name that is not in the file starts nothing and says which name is near."""
-    monkeypatch.setattr("recorder.daemon.run", lambda config, only: pytest.fail("started"))
+    monkeypatch.setattr("recorder.daemon.run", lambda config, file, only: pytest.fail("started"))
     result = call("run", "--only", "okk")
     assert result.exit_code == Exit.USAGE
     assert result.stderr == '"okk" is no source of the configuration; did you mean "okx"?\n'

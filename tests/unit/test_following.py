@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -54,7 +54,8 @@ class Rig:
         self.served: list[tuple[str, ...]] = []
         self.following = Following([one], home, self._serve, self._none, lambda _: cast(Rest, self.venue))
 
-    def _serve(self, source: Source) -> None:
+    def _serve(self, source: Source, symbols: Sequence[str]) -> None:
+        source = resolve(source, symbols)
         self.served.append(source.subscribe[0].symbols if source.subscribe[0].channels else ())
 
     def _none(self) -> psycopg.Connection[tuple[object, ...]]:

@@ -4,10 +4,11 @@ import re
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from recorder.config import Config, Source, SpoolConfig, Subscribe
+from recorder.config import Config, Source, Subscribe
 from recorder.observe.metrics import GAP_CAUSES, GAUGES, RECONNECT_REASONS, Metrics
 
 
@@ -116,13 +117,18 @@ def test_unknown_gauge_is_a_mistake_of_ours(metrics: Metrics) -> None:
 
 
 def test_from_config() -> None:
-    """Series follow the configuration: its sources, their channels, the limit of the spool."""
+    """Series follow the configuration: its sources and their channels; a source declared again keeps its counts,
+    and has those of its new channels at 0."""
     source = Source(
         name="mine", venue="nowhere", endpoints=(), rest="", subscribe=(Subscribe(channels=("trades", "books")),)
     )
-    metrics = Metrics.from_config(Config(sources=(source,), spool=SpoolConfig(max_size=1000)))
+    metrics = Metrics.from_config(Config(sources=(source,)))
     assert value(metrics, "recorder_schema_drift_total", source="mine", channel="books") == 0
-    assert value(metrics, "recorder_spool_max_bytes") == 1000
+    metrics.schema_drift("mine", "books").inc()
+    more = (Subscribe(channels=("books", "tickers")),)
+    metrics.declare(replace(source, subscribe=more))
+    assert value(metrics, "recorder_schema_drift_total", source="mine", channel="books") == 1
+    assert value(metrics, "recorder_schema_drift_total", source="mine", channel="tickers") == 0
 
 
 def test_two_recorders_in_one_process() -> None:

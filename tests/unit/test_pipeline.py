@@ -20,10 +20,10 @@ from recorder.pipeline import (
     SMALLEST_SHARE,
     STUCK_US,
     Pipeline,
-    Scope,
     segment_bytes,
 )
 from recorder.records import Stream
+from recorder.scope import Scope
 from recorder.venues import Continuity as Kind
 from recorder.venues import Subscription
 from tests.unit.piperig import Plant, configuration, lane, plant, receive, source
@@ -319,6 +319,7 @@ def test_states_are_told_when_somebody_asks(yard: Plant) -> None:
     assert gauge(pipeline, "recorder_spool_bytes", source="one") == pipeline.spool_bytes() > 0
     assert gauge(pipeline, "recorder_spool_oldest_age_seconds") == 3.0
     assert gauge(pipeline, "recorder_disk_free_bytes") == yard.free
+    assert gauge(pipeline, "recorder_spool_max_bytes") == pipeline.config.spool.max_size
     assert gauge(pipeline, "recorder_database_up") == 0
     pipeline.writer.database = ""
     assert gauge(pipeline, "recorder_database_up") == 1
