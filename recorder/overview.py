@@ -80,7 +80,7 @@ class Overview:
             problems=tuple(
                 f"feed {feed.feed}: accepted, but nothing ever came: {names(silent)}"
                 for feed in of.feeds
-                if (silent := feed.silent())
+                if (silent := of.readings.never_heard(feed))
             ),
             notes=config.notes,
         )
@@ -105,7 +105,19 @@ class Overview:
             spool_bytes=lane.reader.size(),
             shedding=state.trouble if state is not None else "",
         )
-        return report if feed is None else _connected(report, feed)
+        return report if feed is None else self._connected(report, feed)
+
+    def _connected(self, report: FeedReport, feed: Feed) -> FeedReport:
+        """With the side of a feed that its thread owns."""
+        return replace(
+            report,
+            connected=feed.connected,
+            parked=feed.parked,
+            last_message_age_seconds=feed.message_age(),
+            silent_streams=len(self._of.readings.never_heard(feed)),
+            endpoint=feed.endpoint,
+            trouble=feed.trouble,
+        )
 
     def _channels(self) -> tuple[ChannelReport, ...]:
         """Those that are asked for, and whatever else brought something."""
@@ -186,19 +198,6 @@ def iso(us: int) -> str:
     """A time as JSON: `2026-11-21T09:30:00.123456Z`."""
     text = stamp(us)
     return f"{text[:10]}T{text[11:-3]}Z"
-
-
-def _connected(report: FeedReport, feed: Feed) -> FeedReport:
-    """With the side of a feed that its thread owns."""
-    return replace(
-        report,
-        connected=feed.connected,
-        parked=feed.parked,
-        last_message_age_seconds=feed.message_age(),
-        silent_streams=len(feed.silent()),
-        endpoint=feed.endpoint,
-        trouble=feed.trouble,
-    )
 
 
 def _rate(counted: tuple[int, float]) -> tuple[int, float]:
