@@ -193,7 +193,7 @@ def test_behind_is_said(oracle: Oracle, pg_server: PgServer) -> None:
     until(lambda: ("behind", {"source": "okx", "feed": "okx/public/0"}) in reader.events, 60, "it is behind")
     time.sleep(1.0)
     pg_server.start()
-    until(lambda: reader.events[-1][0] == "trades" and "live" in {e for e, _ in reader.events}, 60, "it is live again")
+    until(lambda: reader.events[-1][0] == "trades" and "live" in {e for e, _ in reader.events}, 90, "it is live again")
     reader.close()
     kinds = [event for event, _ in reader.events]
     behind, live = kinds.index("behind"), len(kinds) - 1 - kinds[::-1].index("live")

@@ -183,7 +183,10 @@ def test_all_is_wrong(tmp_path: Path, pg_server: PgServer, okx: Simulator[Any], 
             tab.screen(1200, 900, dark)
             assert contrasts(tab) == []
         tab.until(f"{headline} === 'Messages are being lost'", "the spool is full", 120)
-        assert "okx/public/0: the spool has reached spool.max_size and the database takes nothing" in tab.text()
+        tab.until(
+            "document.body.innerText.includes('okx/public/0, okx/business/0: the spool has reached spool.max_size')",
+            "both feeds in one sentence",
+        )
         photograph(tab, "shedding")
         behaved(tab, recorder.port)
 
