@@ -156,18 +156,17 @@ class Overview:
     # --- spool and disk --------------------------------------------------------------------------------------------
 
     def _spool(self, config: Config) -> SpoolReport:
+        readings, limits, growth = self._of.readings, config.spool, self._rates.spool_growth()
         try:
-            disk = shutil.disk_usage(self._of.home.spool)
+            disk, room = shutil.disk_usage(self._of.home.spool), readings.room()
         except OSError:
-            disk = None
-        size, limits, growth = self._of.spool_bytes(), config.spool, self._rates.spool_growth()
-        room = [limits.max_size - size, *([disk.free - limits.min_free] if disk is not None else [])]
-        stuck = max(self._of.readings.lag().values(), default=0.0) > STUCK_SECONDS
+            disk, room = None, None
+        grows = growth is not None and growth > 0 and max(readings.lag().values(), default=0.0) > STUCK_SECONDS
         return SpoolReport(
-            bytes=size,
+            bytes=self._of.spool_bytes(),
             max_bytes=limits.max_size,
             growth=growth,
-            full_in_seconds=max(0.0, min(room)) / growth if stuck and growth is not None and growth > 0 else None,
+            full_in_seconds=room / growth if grows and growth and room is not None else None,
             disk_free_bytes=disk.free if disk is not None else None,
             disk_total_bytes=disk.total if disk is not None else None,
             min_free_bytes=limits.min_free,
