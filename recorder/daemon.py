@@ -9,7 +9,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
@@ -22,7 +22,6 @@ from recorder import __version__, configfile, reload
 from recorder.capture.backoff import Window
 from recorder.capture.datadir import DataDir, unusable
 from recorder.capture.rest import Rest, client
-from recorder.capture.unheard import names
 from recorder.clockwatch import EVERY_SECONDS, ClockWatch
 from recorder.config import Config, Source
 from recorder.errors import ConfigError, Exit, RecorderError, SinkUnavailable
@@ -30,12 +29,12 @@ from recorder.following import Following, remembered
 from recorder.observe.health import Beats, Watchdog, notify
 from recorder.observe.http import HttpServer, Pages
 from recorder.observe.metrics import Metrics
-from recorder.observe.report import FeedReport, Report
+from recorder.observe.rates import Rates
+from recorder.observe.report import Report
+from recorder.overview import Overview
 from recorder.pipeline import Pipeline
-from recorder.records import now_us
 from recorder.scope import Scope
 from recorder.store.ground import ground
-from recorder.store.lane import Lane
 from recorder.store.retention import retain
 from recorder.store.sink import Sink
 
@@ -69,7 +68,10 @@ class Daemon:
         scope = Scope(only, lambda source: remembered(config.home, source.name))
         self.pipeline = Pipeline(config, home, self.sink, self.ground, self.beats, scope)
         self.metrics = self.pipeline.metrics
-        self.http = HttpServer(config.recorder.listen, Pages(self.metrics, self, self.beats), self.beats)
+        self.rates = Rates(self.metrics.messages, self.pipeline.spool_bytes)
+        self.overview = Overview(self.pipeline, self.rates)
+        pages = Pages(self.metrics, self, self.beats, self.pipeline.events)
+        self.http = HttpServer(config.recorder.listen, pages, self.beats)
         sources = scope.wanted(config.sources)
         self.following = Following(sources, config.home, self.pipeline.serve, self._database, self._rest)
         self.clocks = ClockWatch(sources, self._rest)
@@ -85,11 +87,13 @@ class Daemon:
         self.ground.start()
         self.pipeline.start()
         self.chores.start()
+        self.rates.start()
 
     def stop(self, within: float = STOP_SECONDS) -> None:
         """Spool what was received, commit what fits, end every thread."""
         self.stopping = True
         self.chores.stop()
+        self.rates.stop()
         self.pipeline.stop(within)
         if self.chores.is_alive():
             self.chores.join(CHORE_SECONDS)
@@ -136,7 +140,9 @@ class Daemon:
     def trouble(self) -> BaseException | None:
         """What the process cannot go on with."""
         fault = self.pipeline.fault
-        others = next((thread.name for thread in (self.http.thread, self.chores) if not thread.is_alive()), "")
+        others = next(
+            (thread.name for thread in (self.http.thread, self.chores, self.rates) if not thread.is_alive()), ""
+        )
         if fault is None and (name := self.pipeline.dead() or others):
             return RecorderError(f"thread {name} ended unexpectedly")
         return fault
@@ -165,51 +171,13 @@ class Daemon:
 
     def report(self) -> Report:
         """The recorder as it is now."""
-        pipeline, writer = self.pipeline, self.pipeline.writer
-        fenced = next((lane.parked for lane in pipeline.lanes if lane.parked), "")
-        return Report(
-            version=__version__,
-            recorder_id=self.home.identity,
-            instance=self.config.recorder.instance,
+        overview = self.overview.report(__version__, self.config)
+        verdict = self.verdict.notes if self.verdict is not None else ()
+        return replace(
+            overview,
             started_at=self.started_at.isoformat(timespec="seconds"),
-            database="" if fenced else writer.database,
-            fenced=fenced,
             stopping=self.stopping,
-            committed_age_seconds=pipeline.readings.committed_age(),
-            queue_bytes=sum(lane.state.queued_bytes for lane in pipeline.lanes if lane.state),
-            spool_bytes=pipeline.spool_bytes(),
-            spool_max_bytes=self.config.spool.max_size,
-            feeds=tuple(self._feed(lane) for lane in pipeline.lanes),
-            problems=tuple(
-                f"feed {feed.feed}: accepted, but nothing ever came: {names(silent)}"
-                for feed in pipeline.feeds
-                if (silent := pipeline.readings.never_heard(feed))
-            ),
-            notes=(*self.config.notes, *(self.verdict.notes if self.verdict is not None else ())),
-        )
-
-    def _feed(self, lane: Lane) -> FeedReport:
-        feed = next((f for f in self.pipeline.feeds if f.feed == lane.feed), None)
-        at = lane.uncommitted_at
-        return FeedReport(
-            feed=lane.feed,
-            source=lane.source,
-            connected=feed is not None and feed.connected,
-            parked=feed is not None and feed.parked,
-            live=lane.state is not None and lane.state.live,
-            draining=lane.state is None or (feed is not None and feed.leaving),
-            run=lane.state.run if lane.state is not None else lane.run,
-            head=lane.state.head if lane.state is not None else lane.next,
-            position_run=lane.position.run if lane.position is not None else None,
-            position=lane.position.next if lane.position is not None else None,
-            lag_seconds=0.0 if at is None else (now_us() - at) / 1e6,
-            last_message_age_seconds=feed.message_age() if feed is not None else None,
-            silent_streams=len(self.pipeline.readings.never_heard(feed)) if feed is not None else 0,
-            queued_bytes=lane.state.queued_bytes if lane.state is not None else 0,
-            spool_bytes=lane.reader.size(),
-            endpoint=feed.endpoint if feed is not None else "",
-            trouble=feed.trouble if feed is not None else "",
-            shedding=lane.state.trouble if lane.state is not None else "",
+            notes=(*overview.notes, *verdict),
         )
 
 

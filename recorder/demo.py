@@ -84,6 +84,7 @@ def _record(console: Console, where: Path, url: str, seconds: float) -> dict[str
         daemon = Daemon(config, home)
         daemon.start()
         stack.callback(daemon.stop)
+        console.print(f"status:   http://{daemon.http.address[0]}:{daemon.http.address[1]}/")
         console.print(f"metrics:  http://{daemon.http.address[0]}:{daemon.http.address[1]}/metrics\n")
         return _watch(console, daemon, seconds)
 

@@ -22,8 +22,10 @@ from recorder.capture.spool import Spool
 from recorder.capture.spoolreader import SpoolReader, spooled_feeds
 from recorder.capture.syncer import Syncer
 from recorder.config import Config, Source
+from recorder.observe.events import Events
 from recorder.observe.health import Beats
 from recorder.observe.metrics import Metrics
+from recorder.observe.recent import Recent
 from recorder.quality.continuity import Continuity
 from recorder.readings import Readings
 from recorder.records import Decoded, Header, Stream, Streams, now_us
@@ -69,6 +71,8 @@ class Pipeline:
         self.sink = sink
         self.metrics = Metrics.from_config(config)
         self.streams = Streams()
+        self.recent = Recent()
+        self.events = Events(self.streams, self.metrics, self._asked)
         self.feeds: list[Feed] = []
         self.lanes: list[Lane] = []
         self._plans: dict[str, Planned] = {}
@@ -89,7 +93,7 @@ class Pipeline:
             self.lanes.append(lane)
         self._retire(replace(scope, only=()).planned(config.sources))
         stored = Stored(sink, self._table, lambda stream: self._kind(stream) is Kind.NUMBERED)
-        self.preparer = Preparer(home.identity, self.streams, self._continuity, stored, self.metrics)
+        self.preparer = Preparer(home.identity, self.streams, self._continuity, stored, self.metrics, self.recent)
         self.writer = Writer(
             self.lanes, self._items, sink, self.preparer, config.database, Care(beats, self._release, ground.adopt)
         )
@@ -116,6 +120,8 @@ class Pipeline:
             heartbeats=self.heartbeats,
             metrics=self.metrics,
             beats=self._beats,
+            recent=self.recent,
+            tap=self.events,
             relief=self,
         )
         feed = Feed(plan.feed, source, plan.venue, plan.line, parts, self.fail)
@@ -216,6 +222,11 @@ class Pipeline:
         self.feeds = [*self.feeds, feed]
         feed.start()
         return feed
+
+    def _asked(self) -> dict[str, set[str]]:
+        """Source → the channels that are asked of it."""
+        sources = self.scope.wanted(self.config.sources)
+        return {source.name: {channel for sub in source.subscribe for channel in sub.channels} for source in sources}
 
     # --- two feeds on one line -------------------------------------------------------------------------------------
 

@@ -77,8 +77,8 @@ class Readings:
         watch("recorder_committed_age_seconds", self.committed_age)
         watch("recorder_connected", self._connected)
         watch("recorder_parked", lambda: {(f.source.name, f.feed): float(f.parked) for f in self._of.feeds})
-        watch("recorder_last_message_age_seconds", self._message_ages)
-        watch("recorder_silent_streams", self._silent_streams)
+        watch("recorder_last_message_age_seconds", self.message_ages)
+        watch("recorder_silent_streams", self.silent_streams)
         watch("recorder_market_open", self._open_markets)
         watch("recorder_gaps_open", self._open_gaps)
         watch("recorder_venue_code_info", self._codes)
@@ -133,7 +133,8 @@ class Readings:
         at = self._of.writer.committed_at
         return None if at is None else time.monotonic() - at
 
-    def _message_ages(self) -> Reading:
+    def message_ages(self) -> dict[tuple[str, ...], float]:
+        """By source and channel: seconds since the last data message."""
         now = time.monotonic()
         ages: dict[tuple[str, ...], float] = {}
         for feed in self._of.feeds:
@@ -142,7 +143,7 @@ class Readings:
                 ages[labels] = min(now - at, ages.get(labels, float("inf")))
         return ages
 
-    def _silent_streams(self) -> Reading:
+    def silent_streams(self) -> dict[tuple[str, ...], float]:
         """Of every channel that is asked for; a stream counts once, whichever feeds ask for it."""
         counts: dict[tuple[str, ...], float] = {
             (each.name, channel): 0.0

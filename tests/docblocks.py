@@ -18,7 +18,7 @@ DOCUMENTS = tuple(sorted([*ROOT.glob("README*.md"), *(ROOT / "docs").glob("*.md"
 # What the documents speak of and other hands are just building: pages, commands, keys. Empty when all of it is there.
 COMING = frozenset(
     {
-        *("docs/events.md", "docs/systemd.md"),
+        "docs/systemd.md",
         *("recorder reload", "service grafana", "service relay", "service alertmanager", "database.password"),
     }
 )

@@ -18,7 +18,7 @@ from loguru import logger
 from recorder.capture.backoff import Allowance, Backoff, Doors
 from recorder.capture.feedstate import FeedState
 from recorder.capture.heartbeat import Heartbeats
-from recorder.capture.intake import Clock, Intake, Outlet
+from recorder.capture.intake import Clock, Intake, Nobody, Outlet, Tap
 from recorder.capture.mend import Asking, Mender, Surroundings
 from recorder.capture.rest import client
 from recorder.capture.session import Chains, Link, Session, Tools
@@ -31,6 +31,7 @@ from recorder.config import Source
 from recorder.errors import ConnectionLost
 from recorder.observe.health import Beats
 from recorder.observe.metrics import Metrics
+from recorder.observe.recent import Recent
 from recorder.quality.continuity import Continuity
 from recorder.records import Alive, Closed, Ended, Failed, Opened, Reaction, Stream, Streams
 from recorder.redact import redact
@@ -75,6 +76,8 @@ class FeedParts:
     metrics: Metrics
     beats: Beats
     streams: Streams
+    recent: Recent = field(default_factory=Recent)
+    tap: Tap = field(default_factory=Nobody)
     doors: Doors = DOORS
     clock: Clock = field(default_factory=Clock)
     rng: random.Random = field(default_factory=random.Random)
@@ -119,8 +122,8 @@ class Feed(threading.Thread):
         self._options = Options(coalesce=source.coalesce, proxy=source.proxy)
         self._endpoint = 0
         self._opened_at = 0
-        outlet = Outlet(parts.spool, parts.decoder, parts.state, parts.streams, parts.metrics)
-        self._intake = Intake(outlet, venue.channel, parts.clock)
+        ways = (parts.spool, parts.decoder, parts.state, parts.streams, parts.metrics, parts.recent, parts.tap)
+        self._intake = Intake(Outlet(*ways), venue.channel, parts.clock)
         self.last_data = self._intake.last_data
         self._subscriptions = Subscriptions(line.subscriptions, venue)
         self._wanted = self._served = line.subscriptions

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from loguru import logger
@@ -16,6 +16,7 @@ from loguru import logger
 from recorder.capture.feedstate import FeedState
 from recorder.capture.spool import SpoolFull
 from recorder.observe.metrics import Metrics
+from recorder.observe.recent import Recent
 from recorder.records import Alive, Burst, Control, Decoded, Kind, Rows, Shed, Streams, encode_control, now_us
 from recorder.venues import Channel, Continuity, Decoder
 
@@ -33,6 +34,25 @@ class Appending(Protocol):
         """Append a burst; the number of its first frame."""
 
 
+class Tap(Protocol):
+    """Whoever wants to see bursts go by. With nobody there a burst costs a look at `wanted`."""
+
+    wanted: bool
+
+    def passed(self, decoded: Decoded, live: bool) -> None:
+        """A burst was offered whole and the writer follows (`live`), or was left to the spool. Must not wait, and must
+        not change it."""
+
+
+class Nobody:
+    """A tap that nobody has put a pipe to."""
+
+    wanted = False
+
+    def passed(self, decoded: Decoded, live: bool) -> None:
+        """Never called."""
+
+
 @dataclass(frozen=True, slots=True)
 class Clock:
     """The two clocks of a feed: `monotonic` for durations, `now_us` for received_at and nothing else."""
@@ -43,13 +63,15 @@ class Clock:
 
 @dataclass(frozen=True, slots=True)
 class Outlet:
-    """Where a feed's bursts go, and who counts them."""
+    """Where a feed's bursts go, who counts them, and who looks on."""
 
     spool: Appending
     decoder: Decoder
     state: FeedState
     streams: Streams
     metrics: Metrics
+    recent: Recent = field(default_factory=Recent)
+    tap: Tap = field(default_factory=Nobody)
 
 
 class Intake:
@@ -60,6 +82,7 @@ class Intake:
         self._spool, self._decoder, self._state = outlet.spool, outlet.decoder, outlet.state
         self._streams = outlet.streams
         self._metrics = outlet.metrics
+        self._recent, self._tap = outlet.recent, outlet.tap
         self._channel = channel
         self._clock = clock
         self._source = outlet.state.source
@@ -73,24 +96,33 @@ class Intake:
         """A burst from the venue. Decoded even if the disk has no room for it, for the answers in it; while the writer
         takes it from the spool, only as far as the feed must know it, unless somebody wants it `whole`."""
         self._bytes.inc(sum(map(len, frames)))
+        decoded, live = self._take(kind, frames, at, whole)
+        if decoded.events:
+            self._recent.said(self._source, self._state.feed, at, decoded.events)
+        if self._tap.wanted:
+            self._tap.passed(decoded, live)
+        return decoded
+
+    def _take(self, kind: Kind, frames: list[bytes], at: int, whole: bool) -> tuple[Decoded, bool]:
+        """And whether it went whole into the queue."""
         if self._state.shedding or not self._own_up():
-            return self._shed(Burst(self._spool.next, at, kind, frames))
+            return self._shed(Burst(self._spool.next, at, kind, frames)), False
         try:
             first = self._spool.append(kind, frames, at)
         except SpoolFull:
             self._tell("the spool's disk is full")
-            return self._shed(Burst(self._spool.next, at, kind, frames))
+            return self._shed(Burst(self._spool.next, at, kind, frames)), False
         self._tell("")
         burst = Burst(first, at, kind, frames)
         if not whole and not self._state.live:
             decoded = self._decoder.skim(burst)
             if self._state.pass_by(decoded):
                 self._count(decoded)
-                return decoded
+                return decoded, False
         decoded = self._decoder.decode(burst)
         self._state.offer(decoded)
         self._count(decoded)
-        return decoded
+        return decoded, self._state.live
 
     def _own_up(self) -> bool:
         """There is room again, or none was missing: what was lost is noted before the next burst, so that it becomes
@@ -150,6 +182,7 @@ class Intake:
         """A control record, in order with the frames. Where the disk has no room even for that, it is dropped
         (False): the reason for it is in the metrics, and the next connection is noted again."""
         raw, at = encode_control(record), self._clock.now_us()
+        self._recent.noted(self._source, self._state.feed, at, record)
         try:
             first = self._spool.append(Kind.CONTROL, [raw], at)
         except SpoolFull:

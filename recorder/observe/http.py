@@ -1,8 +1,8 @@
-"""The recorder's HTTP port: /metrics, /healthz, /readyz, /status.
+"""The recorder's HTTP port: the status page, /metrics, /healthz, /readyz, /status, /events.
 
 Owns the listening socket and the threads of its clients. Never changes anything, never waits for the pipeline,
 and cannot be held up by clients: they have a deadline each, and when all slots are taken the oldest has to go,
-so that a scrape always finds room.
+so that a scrape always finds room. Listeners at /events stay as long as they read, and have places of their own.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socketserver import TCPServer
@@ -22,6 +22,8 @@ from prometheus_client.exposition import choose_encoder
 
 from recorder import __version__
 from recorder.errors import ConfigError
+from recorder.observe import page, stream
+from recorder.observe.events import BadQuery, Events, TooMany
 from recorder.observe.health import Beats, Clock
 from recorder.observe.metrics import Metrics
 from recorder.observe.report import Status
@@ -29,7 +31,8 @@ from recorder.observe.report import Status
 DEADLINE = 10.0  # seconds for a whole request; a scrape takes milliseconds
 SLOTS = 32
 PLAIN = "text/plain; charset=utf-8"
-PATHS = "/metrics\n/healthz\n/readyz\n/status\n"
+HTML = "text/html; charset=utf-8"
+PATHS = "/\n/metrics\n/healthz\n/readyz\n/status\n/events\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,27 +42,31 @@ class Answer:
     body: bytes
     type: str = PLAIN
     status: HTTPStatus = HTTPStatus.OK
+    headers: dict[str, str] = field(default_factory=dict)
 
 
 class Pages:
-    """What each path answers. Knows nothing of sockets."""
+    """What each path answers. Knows nothing of sockets. `events`: whom listeners listen to."""
 
-    def __init__(self, metrics: Metrics, status: Status, beats: Beats, stale_after: float = 30.0) -> None:
+    def __init__(
+        self, metrics: Metrics, status: Status, beats: Beats, events: Events, stale_after: float = 30.0
+    ) -> None:
         self._metrics = metrics
         self._status = status
         self._beats = beats
+        self.events = events
         self._stale_after = stale_after
 
     def answer(self, path: str, accept: str = "") -> Answer:
         """The answer for a path; what is not there is said to be not there."""
-        page: dict[str, Callable[[], Answer]] = {
-            "/": lambda: Answer(PATHS.encode()),
+        pages: dict[str, Callable[[], Answer]] = {
+            "/": lambda: Answer(page.html(), HTML, headers={"Content-Security-Policy": page.policy()}),
             "/metrics": lambda: self._exposition(accept),
             "/healthz": self._healthz,
             "/readyz": self._readyz,
             "/status": lambda: Answer(self._status.report().json(), "application/json"),
         }
-        found = page.get(path)
+        found = pages.get(path)
         return found() if found else Answer(b"there is only:\n" + PATHS.encode(), status=HTTPStatus.NOT_FOUND)
 
     def failed(self) -> Answer:
@@ -97,22 +104,54 @@ class _Handler(BaseHTTPRequestHandler):
     timeout = DEADLINE
 
     def do_GET(self) -> None:
-        """Answer; also HEAD, which wants the same without the body."""
-        pages = self.server.pages
+        """Answer, or let the client listen; also HEAD, which wants the same without the body."""
+        path, _, query = self.path.partition("?")
         try:
-            answer = pages.answer(self.path.partition("?")[0], self.headers.get("Accept", ""))
+            if path != "/events":
+                self._say(self.server.pages.answer(path, self.headers.get("Accept", "")))
+            elif self.command == "HEAD":
+                self._head(Answer(b"", stream.TYPE))
+            else:
+                self._listen(query)
+        except OSError:
+            raise  # the client has gone
         except Exception:  # noqa: BLE001 - the top of the client's thread
-            answer = pages.failed()
-        self.send_response(answer.status)
-        self.send_header("Content-Type", answer.type)
-        self.send_header("Content-Length", str(len(answer.body)))
-        self.send_header("Cache-Control", "no-store")
-        self.send_header("X-Content-Type-Options", "nosniff")
-        self.end_headers()
+            self._say(self.server.pages.failed())
+
+    do_HEAD = do_GET
+
+    def _listen(self, query: str) -> None:
+        events = self.server.pages.events
+        try:
+            listener = events.open(query)
+        except BadQuery as wrong:
+            self._say(Answer(f"{wrong}\n".encode(), status=HTTPStatus.BAD_REQUEST))
+            return
+        except TooMany as full:
+            self._say(Answer(f"{full}\n".encode(), status=HTTPStatus.SERVICE_UNAVAILABLE))
+            return
+        try:
+            self.server.keep(self.connection)
+            self._head(Answer(b"", stream.TYPE, headers={"X-Accel-Buffering": "no"}))
+            stream.serve(self.connection, events, listener)
+        finally:
+            events.leave(listener)
+
+    def _say(self, answer: Answer) -> None:
+        self._head(answer, len(answer.body))
         if self.command != "HEAD":
             self.wfile.write(answer.body)
 
-    do_HEAD = do_GET
+    def _head(self, answer: Answer, length: int | None = None) -> None:
+        self.send_response(answer.status)
+        self.send_header("Content-Type", answer.type)
+        if length is not None:
+            self.send_header("Content-Length", str(length))
+        self.send_header("Cache-Control", "no-store")
+        self.send_header("X-Content-Type-Options", "nosniff")
+        for name, value in answer.headers.items():
+            self.send_header(name, value)
+        self.end_headers()
 
     def log_message(self, format: str, *args: object) -> None:
         """Nothing."""
@@ -148,6 +187,11 @@ class _Server(ThreadingHTTPServer):
                 _shut(oldest)
             self._clients[request] = self._clock()
         super().process_request(request, client_address)
+
+    def keep(self, request: socket.socket) -> None:
+        """This client listens: neither a deadline nor others' need of a slot ends it."""
+        with self._lock:
+            self._clients.pop(request, None)
 
     def shutdown_request(self, request: socket.socket) -> None:  # type: ignore[override]
         """A client is done."""
@@ -217,6 +261,7 @@ class HttpServer:
 
     def stop(self) -> None:
         """Stop serving and free the port."""
+        self._server.pages.events.close()
         if self.thread.is_alive():
             self._server.shutdown()
             self.thread.join()

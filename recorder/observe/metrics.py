@@ -66,6 +66,7 @@ GAUGES: dict[str, tuple[str, tuple[str, ...]]] = {
     "recorder_spool_room_bytes": ("What the spool can still take while the database takes nothing", ()),
     "recorder_spool_oldest_age_seconds": ("Age of the oldest frame in the spool", ()),
     "recorder_disk_free_bytes": ("Free space where the spool lives", ()),
+    "recorder_events_clients": ("Listeners at /events", ()),
     "recorder_build_info": ("Which recorder this is; always 1", ("version", "python")),
 }
 
@@ -87,6 +88,11 @@ class Family(Generic[M]):
     def create(self, *values: str) -> None:
         """Make this series exist, at 0."""
         self._children[values] = self._metric.labels(*values)
+
+    def totals(self) -> dict[tuple[str, ...], float]:
+        """What a counter stands at, by its labels' values; for whoever shows it."""
+        samples = (sample for metric in self._metric.collect() for sample in metric.samples)
+        return {tuple(s.labels.values()): s.value for s in samples if s.name.endswith("_total")}
 
     def __call__(self, *values: str) -> M:
         child = self._children.get(values)
@@ -169,6 +175,7 @@ class Metrics:
             self.reloads.create(outcome)
         self._gauges = ScrapeGauges(self._counter("recorder_scrape_errors", "Gauges that could not be read", "metric"))
         self.registry.register(self._gauges)
+        self.events_dropped = self._counter("recorder_events_dropped", "Listeners at /events that were too slow")
         self.page_errors = self._counter("recorder_http_errors", "Pages of the HTTP port that failed")
         self.watch("recorder_build_info", lambda: {(__version__, platform.python_version()): 1.0})
         for source, channels in (sources or {}).items():
@@ -207,6 +214,10 @@ class Metrics:
                 family.create(source, channel)
             self.venue_latency.create(source, channel)
         self.schema_drift.create(source, OTHER)  # a message of a kind that nobody knows belongs to no channel
+
+    def messages(self) -> dict[tuple[str, str], float]:
+        """Data messages so far, by source and channel."""
+        return {(source, channel): n for (source, channel), n in self.messages_received.totals().items()}
 
     def watch(self, name: str, read: Callable[[], Reading]) -> None:
         """Let `read` answer for the gauge `name` at every scrape: a number, None for absent, or label values ->

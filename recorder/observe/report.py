@@ -6,7 +6,7 @@ and holds no field that could carry a credential.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import msgspec
@@ -39,14 +39,90 @@ class FeedReport:
 
 
 @dataclass(frozen=True, slots=True)
+class ChannelReport:
+    """A channel of a source: data messages since the start of the process, and a second over the last ten."""
+
+    source: str
+    channel: str
+    messages: int = 0
+    messages_per_second: float = 0.0
+    last_message_age_seconds: float | None = None
+    silent_streams: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SourceReport:
+    """A source. `history`: messages a second in each second of the last minute, the newest last; the counts are since
+    the start of the process, by reason or cause."""
+
+    source: str
+    lag_seconds: float = 0.0
+    messages_per_second: float = 0.0
+    history: tuple[float, ...] = ()
+    reconnects: dict[str, int] = field(default_factory=dict)
+    gaps: dict[str, int] = field(default_factory=dict)
+    gap_seconds: float = 0.0
+    shed_messages: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class GapReport:
+    """Gaps of one channel and one cause that were found together: `count` of them, of which `symbol` is one. Times
+    are ISO 8601; `to_time` None while it goes on, `missing` None where nobody can know."""
+
+    source: str
+    channel: str
+    symbol: str
+    cause: str
+    from_time: str
+    to_time: str | None
+    seconds: float
+    missing: int | None
+    count: int
+    age_seconds: float  # since it was found
+
+
+@dataclass(frozen=True, slots=True)
+class EventReport:
+    """What a feed met with, `count` times in a row; see `recent.Happening`."""
+
+    time: str
+    age_seconds: float
+    source: str
+    feed: str
+    kind: str
+    code: str
+    message: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class SpoolReport:
+    """The spool and its disk. `growth`: bytes a second over the last minute. `full_in_seconds`: until `max_bytes` or
+    the disk's `min_free_bytes` are reached at this rate; None while it does not grow, or only for what is committed
+    already, which makes room by itself."""
+
+    bytes: int = 0
+    max_bytes: int = 0
+    growth: float | None = None
+    full_in_seconds: float | None = None
+    disk_free_bytes: int | None = None
+    disk_total_bytes: int | None = None
+    min_free_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """The whole recorder. `database` and `fenced` hold the sentence that says why not, empty when all is well;
-    `problems` whatever else a person should look at, `notes` what the configuration asks for in vain."""
+    `problems` whatever else a person should look at, `notes` what the configuration asks for in vain. `gaps`,
+    `open_gaps` and `events` are the last ones since the start of the process, the newest first."""
 
     version: str
     recorder_id: str = ""
     instance: str = ""
     started_at: str = ""
+    now: str = ""
+    uptime_seconds: float = 0.0
     database: str = ""
     fenced: str = ""
     stopping: bool = False
@@ -56,6 +132,12 @@ class Report:
     spool_max_bytes: int = 0
     disk_free_bytes: int | None = None
     feeds: tuple[FeedReport, ...] = ()
+    sources: tuple[SourceReport, ...] = ()
+    channels: tuple[ChannelReport, ...] = ()
+    spool: SpoolReport = field(default_factory=SpoolReport)
+    gaps: tuple[GapReport, ...] = ()
+    open_gaps: tuple[GapReport, ...] = ()
+    events: tuple[EventReport, ...] = ()
     problems: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 

@@ -14,6 +14,8 @@ from typing import Any, Protocol
 
 from recorder.capture.spoolreader import Lost
 from recorder.observe.metrics import Metrics
+from recorder.observe.recent import Hole as Known
+from recorder.observe.recent import Recent
 from recorder.quality.continuity import Continuity, Hole, Verdict
 from recorder.quality.trackers import decode_checkpoint
 from recorder.records import Decoded, Rows, Stream, Streams, now_us
@@ -28,13 +30,14 @@ QUARANTINE_PER_BURST = 1000  # raw copies; the spool holds the rest
 
 @dataclass(slots=True)
 class Tally:
-    """What the metrics get when the flush is committed, not before."""
+    """What the metrics, and whoever looks at recent gaps, get when the flush is committed, not before."""
 
     rows: Counter[str] = field(default_factory=Counter)
     duplicates: Counter[tuple[str, str]] = field(default_factory=Counter)
     gaps: Counter[tuple[str, str]] = field(default_factory=Counter)
     gap_seconds: Counter[tuple[str, str]] = field(default_factory=Counter)
     quarantined: Counter[tuple[str, str]] = field(default_factory=Counter)
+    holes: list[tuple[bool, Known]] = field(default_factory=list)  # recorded, or (False) filled
 
     def aside(self, source: str, frame: Quarantined) -> None:
         """A frame that the database refused: its rows are not stored."""
@@ -43,8 +46,10 @@ class Tally:
             self.rows[row.table] -= 1
             self.gaps[source, "quarantined"] += 1
 
-    def publish(self, metrics: Metrics) -> None:
-        """Count it."""
+    def publish(self, metrics: Metrics, recent: Recent) -> None:
+        """Count it, and show it."""
+        for recorded, hole in self.holes:
+            (recent.hole if recorded else recent.filled)(hole)
         for table, n in self.rows.items():
             metrics.rows_committed(table).inc(n)
         for family, counts in (
@@ -112,8 +117,10 @@ class Preparer:
         make_continuity: Callable[[], Continuity],
         database: Held,
         metrics: Metrics,
+        recent: Recent | None = None,
     ) -> None:
         self.metrics = metrics
+        self.recent = Recent() if recent is None else recent
         self.streams = streams
         self.continuity = make_continuity()
         self._recorder_id = recorder_id
@@ -260,6 +267,7 @@ class Preparer:
             *(hole.from_seq, hole.to_seq, hole.missing, hole.cause, "open", moment(hole.detected_at)),
             moment(hole.detected_at),
         )
+        to.tally.holes.append((True, known(stream, hole)))
         if counted:
             to.tally.gaps[stream.source, hole.cause] += 1
             seconds = max(0, hole.to_time - hole.from_time) / 1e6
@@ -268,6 +276,7 @@ class Preparer:
     def _refit(self, to: Preparation, old: Hole, new: tuple[Hole, ...], *, counted: bool = False) -> None:
         stream = self.streams[old.stream]
         to.say("delete_gap", stream.source, stream.channel, stream.symbol, old.from_seq, old.to_seq)
+        to.tally.holes.append((False, known(stream, old)))
         for hole in new:
             self._hole(to, hole, counted=counted)
 
@@ -278,6 +287,12 @@ class Preparer:
             to.say("insert_quarantine", at, source, decoded.feed, frame, poison.reason, poison.raw)
         for poison in decoded.poison:
             to.tally.quarantined[source, poison.reason] += 1
+
+
+def known(stream: Stream, hole: Hole) -> Known:
+    """A hole as people are shown it."""
+    times = (hole.from_time, hole.to_time)
+    return Known(stream.source, stream.channel, stream.symbol, hole.cause, *times, hole.missing, hole.detected_at)
 
 
 def amend(table: str, rows: Rows, verdict: Verdict) -> Rows:

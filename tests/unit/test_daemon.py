@@ -22,7 +22,7 @@ FEED = "one/public/0"
 def yard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Plant]:
     """A home for daemons."""
     with plant(tmp_path / "home", monkeypatch) as found:
-        monkeypatch.setattr("recorder.daemon.now_us", lambda: found.now)
+        monkeypatch.setattr("recorder.overview.now_us", lambda: found.now)
         yield found
 
 

@@ -1,6 +1,9 @@
 """The HTTP port: what each path says, and that clients can neither hold it up nor make it talk."""
 
+import base64
+import hashlib
 import json
+import re
 import socket
 import threading
 import time
@@ -10,11 +13,13 @@ import httpx
 import pytest
 
 from recorder.errors import ConfigError
-from recorder.observe import http
+from recorder.observe import events, http
+from recorder.observe.events import Events
 from recorder.observe.health import Beats
 from recorder.observe.http import HttpServer, Pages, parse_listen
 from recorder.observe.metrics import Metrics
-from recorder.observe.report import FeedReport, Report
+from recorder.observe.report import FeedReport, Report, Status
+from recorder.records import Streams
 
 
 class Clock:
@@ -44,6 +49,11 @@ class Broken:
         raise RuntimeError("the daemon has a bug")
 
 
+def pages(metrics: Metrics, status: Status, beats: Beats) -> Pages:
+    """The pages of a recorder with one source and no feeds."""
+    return Pages(metrics, status, beats, Events(Streams(), metrics, lambda: {"alpha": {"trades"}}))
+
+
 class Port:
     """A server on a free port with everything that a test wants to touch."""
 
@@ -53,7 +63,7 @@ class Port:
         self.daemon = Daemon()
         self.beats = Beats(self.clock)
         self.server = HttpServer(
-            "127.0.0.1:0", Pages(self.metrics, self.daemon, self.beats), self.beats, clock=self.clock
+            "127.0.0.1:0", pages(self.metrics, self.daemon, self.beats), self.beats, clock=self.clock
         )
 
     def get(self, path: str, **headers: str) -> httpx.Response:
@@ -148,6 +158,72 @@ def test_status_is_json(port: Port) -> None:
     assert status["notes"] == ["refill is not yet effective"]
 
 
+def test_the_page_may_do_nothing_else(port: Port) -> None:
+    """The status page is one file; its policy names the script and the style that are in it and nobody else."""
+    answer = port.get("/")
+    assert answer.headers["content-type"] == "text/html; charset=utf-8"
+    assert re.findall(rb"""(?:src|href)=["'](?!data:)([^"']*)""", answer.content) == [
+        b"status",
+        b"readyz",
+        b"healthz",
+        b"metrics",
+        b"readyz",
+    ]
+    policy = dict(part.split(" ", 1) for part in answer.headers["content-security-policy"].split("; "))
+    script, style = (
+        re.findall(rb"<%s>(.*?)</%s>" % (tag, tag), answer.content, re.DOTALL) for tag in (b"script", b"style")
+    )
+    for name, (text,) in (("script-src", script), ("style-src", style)):
+        assert policy.pop(name) == f"'sha256-{base64.b64encode(hashlib.sha256(text).digest()).decode()}'"
+    assert policy == {
+        "default-src": "'none'",
+        "connect-src": "'self'",
+        "img-src": "data:",
+        "base-uri": "'none'",
+        "form-action": "'none'",
+        "frame-ancestors": "'none'",
+    }
+
+
+def test_the_page_writes_text_only(port: Port) -> None:
+    """Nothing in its script could make markup of a string."""
+    banned = (
+        r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(|new Function|setTimeout\([\"']|createContextual"
+    )
+    assert re.findall(banned, port.get("/").text) == []
+
+
+def test_listeners_have_places_of_their_own(port: Port) -> None:
+    """However many listen, scrapes find room; one too many is told so; no deadline and no crowd ends a listener."""
+    listeners = [port.connect() for _ in range(events.LISTENERS)]
+    for client in listeners:
+        client.sendall(b"GET /events HTTP/1.1\r\n\r\n")
+        assert client.recv(1 << 16).startswith(b"HTTP/1.0 200 OK")
+    full = port.get("/events")
+    assert (full.status_code, full.text.partition(":")[0]) == (503, f"there are already {events.LISTENERS} listeners")
+    assert f"recorder_events_clients {events.LISTENERS}.0" in port.get("/metrics").text
+    port.clock.now += http.DEADLINE + 1
+    crowd = [port.connect() for _ in range(http.SLOTS + 8)]
+    assert port.get("/healthz").status_code == 200
+    for client in listeners:
+        client.settimeout(0.1)
+        with pytest.raises(TimeoutError):
+            while client.recv(1 << 16):
+                pass
+    for client in crowd + listeners:
+        client.close()
+
+
+def test_a_listener_that_asks_wrongly_is_told(port: Port) -> None:
+    """400 and a sentence; HEAD is answered without listening."""
+    answer = port.get("/events?source=beta")
+    assert (answer.status_code, answer.text) == (400, "unknown source 'beta': there is alpha\n")
+    host, number = port.server.address
+    with httpx.Client(trust_env=False) as client:
+        head = client.head(f"http://{host}:{number}/events")
+    assert (head.status_code, head.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
+
+
 def test_unknown_paths_and_methods(port: Port) -> None:
     """What is not there is 404 with the paths that are; nothing can be written; HEAD has no body."""
     assert port.get("/admin").status_code == 404
@@ -162,8 +238,7 @@ def test_unknown_paths_and_methods(port: Port) -> None:
 def test_a_page_that_fails_is_counted() -> None:
     """A bug in the daemon costs a 500, is counted, and takes nothing else down."""
     metrics, beats = Metrics(), Beats()
-    pages = Pages(metrics, Broken(), beats)
-    server = HttpServer("127.0.0.1:0", pages, beats)
+    server = HttpServer("127.0.0.1:0", pages(metrics, Broken(), beats), beats)
     server.start()
     try:
         url = "http://{}:{}".format(*server.address)
@@ -229,7 +304,7 @@ def test_a_taken_port_is_a_sentence() -> None:
         listen = f"127.0.0.1:{taken.getsockname()[1]}"
         beats = Beats()
         with pytest.raises(ConfigError, match=rf"recorder\.listen: {listen} is in use") as caught:
-            HttpServer(listen, Pages(Metrics(), Daemon(), beats), beats)
+            HttpServer(listen, pages(Metrics(), Daemon(), beats), beats)
     assert caught.value.exit_code == 78
 
 
@@ -237,7 +312,7 @@ def test_a_foreign_address_is_a_sentence() -> None:
     """An address that this machine does not have (TEST-NET-1) is said to be so."""
     beats = Beats()
     with pytest.raises(ConfigError, match="is not an address of this machine"):
-        HttpServer("192.0.2.1:0", Pages(Metrics(), Daemon(), beats), beats)
+        HttpServer("192.0.2.1:0", pages(Metrics(), Daemon(), beats), beats)
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,25 @@ from prometheus_client import CollectorRegistry, Counter
 from recorder.capture.feedstate import FeedState
 from recorder.capture.intake import Clock, Intake, Outlet
 from recorder.observe.metrics import Metrics
-from recorder.records import Decoded, Header, Kind, Streams
+from recorder.observe.recent import Recent
+from recorder.records import Decoded, Failed, Header, Kind, Streams
 from tests.unit.feedrig import Tape
 from tests.unit.toyvenue import Toy, Words
 
 RUN = "1-aaaaaaaa"
 FRAMES = [b"data trades A 1 2", b"data books A 1 2"]
+
+
+class Tap:
+    """Whoever wants to see bursts go by."""
+
+    def __init__(self) -> None:
+        self.wanted = True
+        self.seen: list[tuple[set[str], bool]] = []
+
+    def passed(self, decoded: Decoded, live: bool) -> None:
+        """Which tables there were, and whether they went to the writer."""
+        self.seen.append((set(decoded.tables), live))
 
 
 class Rig:
@@ -48,7 +61,9 @@ class Rig:
         self.overtaken = False
         decoder = Asked(Header("", "toy/public/0", "toy", "toy", "/", {}, run=RUN, run_ordinal=1), streams)
         venue = Toy.__new__(Toy)
-        self.intake = Intake(Outlet(Tape(), decoder, self.state, streams, Metrics()), venue.channel, Clock())
+        self.recent, self.tap, self.tape = Recent(), Tap(), Tape()
+        ways = (self.tape, decoder, self.state, streams, Metrics(), self.recent, self.tap)
+        self.intake = Intake(Outlet(*ways), venue.channel, Clock())
 
     def take(self, whole: bool = False) -> Decoded:
         """A burst of two messages."""
@@ -81,3 +96,51 @@ def test_a_writer_that_follows_meanwhile_gets_the_whole() -> None:
     rig.take()
     assert rig.asked == ["skim", "whole"]
     assert set(rig.items.get_nowait().tables) == {"trades", "books"}
+
+
+# --- who looks on ----------------------------------------------------------------------------------------------------
+
+BOTH = {"trades", "books"}
+
+
+@pytest.mark.parametrize(
+    ("live", "whole", "seen"),
+    [(True, False, (BOTH, True)), (False, False, ({"books"}, False)), (False, True, (BOTH, False))],
+)
+def test_a_tap_knows_what_the_writer_gets(live: bool, whole: bool, seen: tuple[set[str], bool]) -> None:
+    """A burst that was only skimmed, or that the spool will give, never passes for one that went into the queue."""
+    rig = Rig(live)
+    rig.take(whole)
+    assert rig.tap.seen == [seen]
+
+
+def test_what_the_disk_had_no_room_for_does_not_pass() -> None:
+    """It is not going to be stored, so nobody is shown it."""
+    rig = Rig(live=True)
+    rig.tape.full = True
+    rig.take()
+    assert rig.tap.seen == [(set(), False)]
+
+
+def test_a_full_queue_is_behind() -> None:
+    """The burst with which a feed falls behind is left to the spool."""
+    rig = Rig(live=True)
+    rig.state._share = lambda: 0
+    rig.take()
+    assert rig.tap.seen == [(BOTH, False)]
+
+
+def test_nobody_is_asked_while_nobody_listens() -> None:
+    """Then a burst costs a look."""
+    rig = Rig(live=True)
+    rig.tap.wanted = False
+    rig.take()
+    assert rig.tap.seen == []
+
+
+def test_what_a_feed_notes_is_recent_though_the_disk_is_full() -> None:
+    """Nothing is known better while nothing can be stored."""
+    rig = Rig(live=True)
+    rig.tape.full = True
+    rig.intake.note(Failed("dns", "wss://x"))
+    assert [each.code for each in rig.recent.happenings()] == ["dns"]

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recorder.capture.spoolreader import Lost
+from recorder.observe.recent import Recent
 from recorder.quality.continuity import Verdict
 from recorder.quality.trackers import GRACE
 from recorder.records import (
@@ -295,7 +296,7 @@ def test_what_was_set_aside_is_not_counted_as_stored(rig: Rig) -> None:
     to = prepare(rig, receive(rig, trade(1), trade(2), trade(3)))
     row = withdrawn(rig, 2, 2)
     to.tally.aside(SOURCE, Quarantined(FEED, "1-a", 1, "22P02", (row,)))
-    to.tally.publish(rig.metrics)
+    to.tally.publish(rig.metrics, Recent())
     assert rig.count("recorder_rows_committed_total", table="trades") == 2
     assert rig.count("recorder_quarantined_total", source=SOURCE, reason="database") == 1
     assert rig.count("recorder_gaps_total", source=SOURCE, cause="quarantined") == 1
@@ -314,6 +315,19 @@ def test_preparing_counts_nothing(rig: Rig) -> None:
     assert rig.count("recorder_gaps_total", source=SOURCE, cause="sequence") == 0
 
 
+def test_gaps_are_shown_when_they_are_committed(rig: Rig) -> None:
+    """Not before; and one that a late record splits is shown as what is left of it."""
+    recent = Recent()
+    prepare(rig, receive(rig, trade(1)), receive(rig, trade(5)))
+    to = prepare(rig, receive(rig, trade(6), after=GRACE / 1e6))
+    assert recent.holes() == []
+    to.tally.publish(rig.metrics, recent)
+    (gap,) = recent.holes()
+    assert (gap.source, gap.channel, gap.symbol, gap.cause, gap.missing) == (SOURCE, "trades", "A", "sequence", 3)
+    prepare(rig, receive(rig, trade(3))).tally.publish(rig.metrics, recent)
+    assert sum(each.missing or 0 for each in recent.holes()) == 2
+
+
 def test_a_tally_is_published_by_its_labels(rig: Rig) -> None:
     """Rows by table, the rest by source and channel, cause or reason; fractions of seconds add up."""
     tally = Tally()
@@ -322,8 +336,8 @@ def test_a_tally_is_published_by_its_labels(rig: Rig) -> None:
     tally.gaps[SOURCE, "sequence"] += 1
     tally.gap_seconds[SOURCE, "sequence"] += 0.25  # type: ignore[assignment]
     tally.quarantined[SOURCE, "too_deep"] += 1
-    tally.publish(rig.metrics)
-    tally.publish(rig.metrics)
+    tally.publish(rig.metrics, Recent())
+    tally.publish(rig.metrics, Recent())
     assert rig.count("recorder_rows_committed_total", table="trades") == 6
     assert rig.count("recorder_duplicates_total", source=SOURCE, channel="trades") == 4
     assert rig.count("recorder_gaps_total", source=SOURCE, cause="sequence") == 2
