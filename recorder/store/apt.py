@@ -33,8 +33,7 @@ class Apt:
     """apt with lists, cache and status in a folder of its own, and the machine's mirror, proxy and certificates."""
 
     def __init__(self, state: Path, suite: str, purpose: str) -> None:
-        """`purpose` begins the sentence of a refusal: "a local TimescaleDB"."""
-        check_machine(purpose)
+        """`purpose` begins the sentence of a refusal: "a local TimescaleDB". `check_machine` has been asked."""
         self._suite, self._purpose = suite, purpose
         self.archives = state / "cache" / "archives"
         for folder in (state / "lists" / "partial", self.archives / "partial", state / "parts"):

@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from recorder.errors import SinkUnavailable
-from recorder.store.apt import Apt, loader, locked, programs, run, wrap
+from recorder.store.apt import Apt, check_machine, loader, locked, programs, run, wrap
 from recorder.store.schema import Say
 
 SUITE, MAJOR = "trixie", 17
 PACKAGE = f"postgresql-{MAJOR}-timescaledb"
+_PURPOSE = "a local TimescaleDB"
 
 # Of 80 packages about half are needed to run the server; LLVM alone is 120 MB unpacked, and jit is off.
 _NEEDED = re.compile(r"lib[a-z0-9.+-]+|postgresql-\d+(-timescaledb)?|postgresql-client-\d+")
@@ -56,13 +57,14 @@ def install(cache: Path, say: Say) -> Installation:
 
 
 def _install(target: Installation, say: Say) -> None:
+    check_machine(_PURPOSE)
     _check_zones()
     tree, state = target.root / "tree", target.root / "apt"
     for leftover in (tree, state):
         shutil.rmtree(leftover, ignore_errors=True)
     tree.mkdir()
     say(f"looking for TimescaleDB in Debian {SUITE}")
-    apt = Apt(state, SUITE, "a local TimescaleDB")
+    apt = Apt(state, SUITE, _PURPOSE)
     sizes = apt.closure(PACKAGE)
     chosen = [name for name in sizes if _NEEDED.fullmatch(name) and not _NEVER.match(name)]
     say(f"fetching {len(chosen)} packages ({sum(sizes[name] for name in chosen) / 1e6:.0f} MB)")
