@@ -5,7 +5,7 @@ Owns the checks of their form. Never resolves a name and never opens a connectio
 
 from __future__ import annotations
 
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, quote, urlsplit
 
 from recorder.config import Secret
 from recorder.settings.tables import Check, did_you_mean, word
@@ -102,6 +102,11 @@ def database(value: object) -> Secret | None:
         if not (port.isascii() and port.isdecimal() and 0 < int(port) < 65536):
             raise ValueError("has a port that is no number from 1 to 65535")
     return Secret(text)
+
+
+def with_password(url: str, password: str) -> Secret:
+    """A checked database URL without password, with this one."""
+    return Secret(f"{url}{'&' if urlsplit(url).query else '?'}password={quote(password, safe='')}")
 
 
 def passwords(url: str) -> list[str]:

@@ -59,6 +59,10 @@ def database_section(table: Table) -> config.Database:
     """[database]"""
     default = config.Database()
     url = table.take("url", addresses.database, default.url, secret=True)
+    password = table.take("password", string, "", secret=True)
+    if password:
+        table.report.secrets.append(password)
+        url = _with_password(table, url, password)
     if url is not None:
         table.report.secrets += addresses.passwords(url)
     found = config.Database(
@@ -71,7 +75,18 @@ def database_section(table: Table) -> config.Database:
 
 
 # What people write who know other recorders' files.
-_PIECES = frozenset({"host", "port", "user", "username", "password", "dbname", "database", "dsn", "name"})
+_PIECES = frozenset({"host", "port", "user", "username", "dbname", "database", "dsn", "name"})
+
+
+def _with_password(table: Table, url: config.Secret | None, password: str) -> config.Secret | None:
+    """The address with a password that was given beside it, as it is: @ : / and % need no care there."""
+    if url is None:
+        table.wrong("password", "belongs to an address; set database.url, or leave the password out")
+    elif addresses.passwords(url):
+        table.wrong("password", "stands in database.url as well; keep one of the two")
+    else:
+        return addresses.with_password(url, password)
+    return url
 
 
 def _priority(table: Table, default: tuple[str, ...]) -> tuple[str, ...]:

@@ -60,7 +60,9 @@ POLICY: tuple[Rule, ...] = (
 
 # libpq does not hand out the SQLSTATE of a refused connection, only its text.
 TEXTS: tuple[Rule, ...] = (
-    Rule("password authentication failed", Action.PARK, "the database refuses the password; check database.url"),
+    Rule(
+        "password authentication failed", Action.PARK, "the database refuses the password; check the one in [database]"
+    ),
     Rule("no password supplied", Action.PARK, "the database wants a password and database.url has none"),
     Rule("no pg_hba.conf entry", Action.PARK, "the database server accepts no connection of this user from here"),
     Rule("authentication failed", Action.PARK, "the database refuses the user; check database.url"),

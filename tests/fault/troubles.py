@@ -87,9 +87,9 @@ def wrong_password(given: Given) -> Iterator[Trouble]:
     yield Trouble(
         _as(server.url, f"{role}:{WRONG}"),
         server.url,
-        "the database refuses the password; check database.url (127.0.0.1:",
+        "the database refuses the password; check the one in [database] (127.0.0.1:",
         lambda: _say(server.url, f"ALTER ROLE {{role}} PASSWORD '{WRONG}'", role=role),
-        migrate="the database refuses the password; check database.url (",
+        migrate="the database refuses the password; check the one in [database] (",
         shut=True,
     )
 

@@ -82,6 +82,15 @@ MISTAKES: list[tuple[str, str]] = [
     ),
     (section('[database]\nhost = "h"\n'), 'database.host: unknown key; the address goes into one "url"'),
     (
+        section('[database]\npassword = "secret"\n'),
+        "database.password: belongs to an address; set database.url, or leave the password out",
+    ),
+    (
+        section('[database]\nurl = "postgresql://u:p@h/db"\npassword = "secret"\n'),
+        "database.password: stands in database.url as well; keep one of the two",
+    ),
+    (section("[database]\npassword = 5\n"), 'database.password: must be a string in quotes ("…")'),
+    (
         section("[database]\nflush_age = 0.1\n"),
         'database.flush_age: 0.1 must be a duration in quotes, like "250ms", "10s" or "7d"',
     ),

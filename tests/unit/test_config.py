@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from psycopg.conninfo import conninfo_to_dict
 
 from recorder import configfile
 from recorder.commands.files import template
@@ -151,6 +153,19 @@ def test_file_reference(tmp_path: Path, content: str, meant: str) -> None:
     (tmp_path / "key").write_text(content, newline="")
     text = SOURCE.replace("[[source.s", 'sessions = "file:${DIRECTORY}/key"\n[[source.s')
     assert parse(text, DIRECTORY=str(tmp_path)).sources[0].sessions == meant
+
+
+@pytest.mark.parametrize("url", ["postgresql://u@h:5432/db", "postgresql://u@h/db?sslmode=disable"])
+def test_a_password_beside_the_address_is_taken_as_it_is(url: str) -> None:
+    """Characters that would have to be percent-encoded in the address need no care beside it; libpq gets them as they
+    are, and no output shows them."""
+    password = "p@ss:w/or%64 d?#&="
+    config = parse(f'[database]\nurl = "{url}"\npassword = "${{PW:-}}"\n' + SOURCE, PW=password)
+    assert conninfo_to_dict(str(config.database.url)) == conninfo_to_dict(url) | {"password": password}
+    shown = effective(config) + str(as_dict(config)) + repr(config)
+    assert password not in shown
+    assert quote(password, safe="") not in shown
+    assert parse(f'[database]\nurl = "{url}"\npassword = "${{PW:-}}"\n' + SOURCE).database.url == url
 
 
 def test_empty_url_is_none() -> None:
