@@ -19,7 +19,7 @@ LOCK = $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extra
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 
-.PHONY: demo test test-fault bench lint fmt type run lock dashboards clean
+.PHONY: demo test test-fault compose-test bench lint fmt type run lock dashboards clean
 
 demo: $(READY)
 	@$(BIN)/recorder demo --seconds $(DEMO_SECONDS)
@@ -33,6 +33,10 @@ test: lint type
 
 test-fault: $(READY)
 	@RECORDER_LONG=1 $(BIN)/pytest --quiet tests/unit/test_spool_model.py tests/fault tests/bench
+
+# The whole stack in containers, killed and brought back; says "skipped" where no Docker engine can be had.
+compose-test: $(READY)
+	@$(BIN)/pytest --quiet -rs tests/compose
 
 bench: $(READY)
 	@$(BIN)/recorder bench
@@ -55,7 +59,7 @@ dashboards: $(READY)
 # Resolved on the lowest Python we support, so that what only old versions need is in the lock.
 lock: $(READY)
 	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and "make lock needs a .venv of Python 3.11")'
-	@$(LOCK) --output-file requirements.txt pyproject.toml
+	@$(LOCK) --extra simulator --output-file requirements.txt pyproject.toml
 	@$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"]["dev"], sep="\n")' \
 		> $(VENV)/dev.in
 	@$(LOCK) --output-file tests/clients/requirements.txt tests/clients/requirements.in

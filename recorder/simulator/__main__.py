@@ -44,10 +44,11 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--calm", action="store_true", help="books that cost little, for hundreds of symbols")
     parser.add_argument("--rate", type=float, default=2_000.0, help="trades a second on each symbol")
     parser.add_argument("--flat-out", action="store_true", help="as fast as the client reads; --rate has no meaning")
+    parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--tls", type=Path, help="directory for the certificate")
     options = parser.parse_args(arguments)
-    with Simulator(venue(options), port=options.port, tls=options.tls) as simulator:
+    with Simulator(venue(options), host=options.host, port=options.port, tls=options.tls) as simulator:
         ca = str(simulator.ca_file) if simulator.ca_file else None
         sys.stdout.write(json.dumps({"ws": simulator.ws_url, "http": simulator.http_url, "ca": ca}) + "\n")
         sys.stdout.flush()
