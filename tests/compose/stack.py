@@ -29,7 +29,7 @@ HERE = Path(__file__).parent
 ALERTS = ROOT / "deploy" / "alertmanager"
 SYMBOLS = tuple(f"S{n:02d}-USDT" for n in range(20))
 RATE = 25.0  # trades a second and symbol
-FASTER = 20.0  # ten minutes of a rule are half a minute of a test
+FASTER = 15.0  # ten minutes of a rule are 40 seconds of a test
 IMAGE = "recorder:test"
 # Whatever a password may hold: @ : / end a part of an URL, % begins an escape, $ and quotes mean things to shells.
 HARD = "p@ss:w/or%64 d\"$1'#?&="

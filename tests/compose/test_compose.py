@@ -162,17 +162,16 @@ def _used(ids: list[str]) -> float:
 
 
 def test_a_reconnect_storm_is_one_alert(well: Stack) -> None:
-    """Twenty connections that are dropped at once, five times, reach the webhook as one alert of one source."""
+    """Twenty connections that are dropped at once, again and again, reach the webhook as one alert in one message."""
     before = len(well.messages())
-    for _ in range(5):
-        well.all_connected()
-        assert well.control(fault="drop", how="rst") == len(SYMBOLS)
-        wait(lambda: well.connected() < len(SYMBOLS), 20, "the recorder notices")
+    dropped = 0
+    while dropped < 5 * len(SYMBOLS):  # three of each within the window are still none of our business
+        dropped += well.control(fault="drop", how="rst")
+        time.sleep(0.5)
     wait(lambda: bool(_spikes(well, before)), 120, f"the webhook is called\n{well.box.logs('relay')}")
+    well.all_connected()
     wait(lambda: not _firing(well), 120, "the alert is over")
-    spikes = _spikes(well, before)
-    assert len({(alert["labels"]["source"], alert["startsAt"]) for alert in spikes}) == 1, spikes
-    assert spikes[0]["labels"]["source"] == "okx"
+    assert [spike["labels"]["source"] for spike in _spikes(well, before)] == ["okx"]
 
 
 def _spikes(stack: Stack, before: int) -> list[dict[str, dict[str, str]]]:

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from recorder import configfile
+from recorder.alerting.settings import NAMES
 from tests.fault.process import ROOT
 
 DOCKERFILE = ROOT / "deploy" / "Dockerfile"
@@ -107,6 +108,11 @@ def test_every_service_is_looked_after(services: dict[str, dict[str, Any]]) -> N
             assert service["restart"] == "unless-stopped", name
             assert service["stop_grace_period"], name
         assert re.fullmatch(r"recorder:local|[\w/]+:v?\d+\.\d+\.\d+(-pg\d+)?", service["image"]), name
+
+
+def test_the_relay_is_given_every_setting(services: dict[str, dict[str, Any]]) -> None:
+    """What the relay can be told stands in .env: no setting of it is lost on the way into its container."""
+    assert {f"ALERT_{name}" for name in NAMES} <= services["relay"]["environment"].keys()
 
 
 def test_mirrors_are_a_variable(tmp_path: Path) -> None:
