@@ -115,6 +115,18 @@ def test_the_relay_is_given_every_setting(services: dict[str, dict[str, Any]]) -
     assert {f"ALERT_{name}" for name in NAMES} <= services["relay"]["environment"].keys()
 
 
+def test_a_proxy_on_the_machine_itself_can_be_named(tmp_path: Path) -> None:
+    """PROXY of .env reaches the recorder and the relay, and both know the machine as host.docker.internal."""
+    proxy = "socks5h://host.docker.internal:1080"
+    (tmp_path / "env").write_text((ROOT / ".env.example").read_text() + f"PROXY={proxy}\n")
+    found = json.loads(config(tmp_path / "env").stdout)["services"]
+    for name in ("recorder", "relay"):
+        assert found[name]["environment"]["PROXY"] == proxy, name
+        assert any("host.docker.internal" in host and "host-gateway" in host for host in found[name]["extra_hosts"]), (
+            name
+        )
+
+
 def test_mirrors_are_a_variable(tmp_path: Path) -> None:
     """Whoever sits behind mirrors changes .env only: every image and the base image have the prefix."""
     (tmp_path / "env").write_text((ROOT / ".env.example").read_text() + "IMAGE_PREFIX=mirror.example.com/\n")
@@ -150,5 +162,9 @@ def test_configurations_are_valid_in_the_containers(file: str) -> None:
     }
     found = configfile.load(ROOT / "deploy" / file, environ)
     assert found.database.url == "postgresql://recorder@database:5432/market?password=p%40ss%3Aw%2For%2564"
+    proxies = {None if source.proxy is None else str.__str__(source.proxy) for source in found.sources}
     if file == "demo.toml":
         assert [source.name for source in found.sources] == ["sim-okx", "sim-infoway"]
+        assert proxies == {None}
+    else:
+        assert proxies == {environ["PROXY"]}
