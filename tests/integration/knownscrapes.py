@@ -12,10 +12,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.fixtures.prometheus import Prometheus, running
-
 from recorder.observe.metrics import COMMIT_BUCKETS, LATENCY_BUCKETS, SYNC_BUCKETS, Metrics
 from tests.dashboards import SCRAPE
+from tests.fixtures.prometheus import Prometheus, running
 from tests.fixtures.tools import tool
 
 RULES = Path(__file__).parents[2] / "deploy" / "prometheus" / "recording.yml"

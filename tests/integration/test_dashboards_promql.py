@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.fixtures.prometheus import Prometheus, running
 
 from tests import dashboards as d
+from tests.fixtures.prometheus import Prometheus, running
 from tests.integration.knownhour import END, START
 from tests.integration.knownscrapes import Known
 from tests.integration.promqltruth import TRUTH, VARIABLES, Chosen, Truth
