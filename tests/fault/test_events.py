@@ -10,6 +10,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,7 @@ class Reader:
         self.thread.start()
 
     def _read(self) -> None:
-        with self.sock, self.sock.makefile("rb") as file:
+        with suppress(ConnectionResetError), self.sock, self.sock.makefile("rb") as file:  # reset: `close` left first
             self.head = b"".join(iter(file.readline, b"\r\n")).decode()
             fields: dict[str, str] = {}
             for line in file:

@@ -20,7 +20,7 @@ from tests.fault.process import RecorderProcess, okx_toml, until
 SYMBOL = "BTC-USDT"
 CHANNELS = ("trades", "books", "tickers", "bbo-tbt", "books5")
 TURNS = 6 if os.environ.get("RECORDER_LONG") == "1" else 3
-LEFT_WITHIN = 15.0
+LEFT_WITHIN = 40.0  # of the 60 that the venue gives; takes 1 to 3 on a machine at rest
 
 
 @pytest.mark.timeout(300)
