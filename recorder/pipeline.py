@@ -219,8 +219,8 @@ class Pipeline:
     def _launch(self, feed: Feed, lane: Lane, before: Sequence[str]) -> Feed:
         """A feed while others run. Its lane waits until the feeds before it are drained."""
         self.writer.change(lambda: self._join(lane, before))
-        self.feeds = [*self.feeds, feed]
         feed.start()
+        self.feeds = [*self.feeds, feed]  # started first: to the supervisor, one in here that does not run has died
         return feed
 
     def _asked(self) -> dict[str, set[str]]:

@@ -63,7 +63,10 @@ def _hand_over(simulator: Simulator[OkxVenue], turn: int, recorder: RecorderProc
 
     assert standing() == [turn - 1], recorder.tail()
     simulator.fault(Notice(after=60.0))
-    until(lambda: standing() == [turn], LEFT_WITHIN, f"hand-over {turn}\n{recorder.tail()}")
+    try:
+        until(lambda: standing() == [turn], LEFT_WITHIN, f"hand-over {turn}")
+    except AssertionError as late:
+        raise AssertionError(f"{late}: {standing()} stand\n{recorder.get('/status')}\n{recorder.tail()}") from None
 
 
 def _stored(url: str) -> int:

@@ -354,6 +354,19 @@ def test_silent_streams_are_counted_by_channel(yard: Plant, monkeypatch: pytest.
     assert gauge(pipeline, "recorder_silent_streams", source="one", channel="trades") == 1
 
 
+def test_a_feed_that_only_begins_is_not_dead(yard: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever looks for dead threads while a feed is being started does not find it: a busy machine may take its time
+    there, and the process would end."""
+    pipeline = yard.build(source("one"))
+    listed: list[list[str]] = []
+    monkeypatch.setattr(Feed, "start", lambda feed: listed.append([each.feed for each in pipeline.feeds]))
+    successor = pipeline.relieve(pipeline.feeds[0])
+    assert successor is not None
+    yard.close(successor)
+    assert listed == [["one/public/0"]]
+    assert [each.feed for each in pipeline.feeds] == ["one/public/0", "one/public/0b"]
+
+
 def test_nobody_waits_for_a_slot_that_runs_again(yard: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
     """After a restart all feeds of a source wait for what a hand-over left in the other slot. When that slot is opened
     for the next hand-over it waits for the feed that it relieves, and no other feed waits for it any more."""
