@@ -89,7 +89,6 @@ class Known:
         for family in metrics.registry.collect():
             for sample in family.samples:
                 yield self._one(sample.name, dict(sample.labels) | target, sample.value, factor)
-        yield self._one("recorder_scrape_errors_total", {"metric": "recorder_rtt_seconds"} | target, 0, factor)
         yield Series("up", target, 1)
 
     def _one(self, name: str, labels: dict[str, str], value: float, factor: float) -> Series:
