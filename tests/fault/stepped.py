@@ -13,9 +13,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
-from recorder.simulator.clock import ManualClock
 from recorder.simulator.server import Simulator
 from tests.fault.process import RecorderProcess
 

@@ -112,7 +112,7 @@ def _signal(lock: _thread.LockType) -> None:
 WORLD = World(0.0)
 
 
-# --- the waits ---------------------------------------------------------------------------------------------------------
+# --- the waits -------------------------------------------------------------------------------------------------------
 
 
 @dataclass(slots=True)
@@ -216,7 +216,7 @@ class Polled:
         return bool(look.poll(0))
 
 
-# --- the clocks ----------------------------------------------------------------------------------------------------------
+# --- the clocks ------------------------------------------------------------------------------------------------------
 
 
 class _Kind(type):
@@ -241,7 +241,7 @@ def replace() -> None:
     time.time_ns = lambda: round(WORLD.now * 1e6) * 1000
     time.monotonic = WORLD.monotonic
     time.monotonic_ns = lambda: round(WORLD.monotonic() * 1e9)
-    time.sleep = sleep
+    time.sleep = sleep  # type: ignore[assignment]
     threading.Condition.wait = condition_wait  # type: ignore[method-assign]
     threading._time = WORLD.monotonic  # type: ignore[attr-defined]
     queue.time = WORLD.monotonic  # type: ignore[attr-defined]
@@ -250,17 +250,17 @@ def replace() -> None:
 
 def replace_dates() -> None:
     """The same for those who ask the date: `schedule`, and modules that import the class by its name."""
-    import schedule  # noqa: PLC0415 - after `replace`
+    import schedule  # after `replace`
 
     shim = types.ModuleType("datetime")
     shim.__dict__.update(vars(real_datetime) | {"datetime": Moment})
-    schedule.datetime = shim
+    schedule.datetime = shim  # type: ignore[attr-defined]
     for name, module in list(sys.modules.items()):
         if name.startswith("recorder.") and getattr(module, "datetime", None) is real_datetime.datetime:
             module.datetime = Moment  # type: ignore[attr-defined]
 
 
-# --- the process ---------------------------------------------------------------------------------------------------------
+# --- the process -----------------------------------------------------------------------------------------------------
 
 
 def obey(commands: socket.socket) -> None:
@@ -287,7 +287,7 @@ def main(arguments: list[str]) -> None:
     commands.connect(arguments[0])
     WORLD.now = WORLD.start = float(commands.recv(64))
     replace()
-    import recorder.cli  # noqa: PLC0415 - with everything below it, on the clock that is moved
+    import recorder.cli  # with everything below it, on the clock that is moved
 
     assert recorder.cli
     replace_dates()
