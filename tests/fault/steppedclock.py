@@ -7,8 +7,9 @@ on only when every thread waits. Sockets with a timeout of their own (REST, the 
 clock stands while somebody is in one of those calls. Threads of the HTTP port are not looked at: who scrapes does it
 between two moves. Changes nothing in the recorder: what it patches is the standard library below it.
 
-The protocol on the unix socket: `moment\n` (seconds since 1970) comes in, `\n` goes out as soon as all threads wait
-again. When the other side has gone, time goes on at its own pace, so that the process can end.
+The protocol on the unix socket: `moment thread,thread\n` (seconds since 1970; threads that are not looked at) comes in,
+`\n` goes out as soon as all other threads wait again. When the other side has gone, time goes on at its own pace, so
+that the process can end.
 """
 
 from __future__ import annotations
@@ -25,13 +26,16 @@ import socketserver
 import sys
 import threading
 import time
+import traceback
 import types
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 # These keep the real functions: they were imported before anything is replaced.
 REAL = (selectors, socketserver)
 UNSEEN = ("http", "Thread-", "rest_")  # the HTTP port's threads and those of REST requests, by their first letters
+LOOK, PATIENCE = 0.002, 5_000  # seconds between two looks, and after how many something must be wrong
 _real_poll = select.poll
 
 
@@ -89,17 +93,32 @@ class World:
                     one.over = True
                     one.by.wake()
 
-    def settle(self) -> None:
-        """Until every thread waits for something that is not there yet."""
-        while not self._still():
-            self.changed.acquire(True, 0.002)
+    def settle(self, unseen: tuple[str, ...]) -> None:
+        """Until every thread waits for something that is not there yet; but for these, by the beginning of the name."""
+        looks = 0
+        while self._awake(unseen) is not None:
+            self.changed.acquire(True, LOOK)
+            looks += 1
+            if looks == PATIENCE:
+                _tell(self._awake(unseen))
 
-    def _still(self) -> bool:
-        me = _thread.get_ident()
-        watched = [t.ident for t in threading.enumerate() if not t.name.startswith(UNSEEN) and t.ident != me]
+    def _awake(self, unseen: tuple[str, ...]) -> threading.Thread | None:
+        """A thread that does not wait. Who waits in `poll` is asked last: that costs a call to the kernel each."""
+        watched = [thread for thread in threading.enumerate() if not thread.name.startswith(unseen)]
         with self.guard:
-            waits = [self.waits.get(ident or 0) for ident in watched]
-            return all(one is not None and not one.over and not one.by.awake() for one in waits)
+            waits = [self.waits.get(thread.ident or 0) for thread in watched]
+            for thread, one in zip(watched, waits, strict=True):
+                if one is None or one.over:
+                    return thread
+            return next((t for t, one in zip(watched, waits, strict=True) if one is not None and one.by.awake()), None)
+
+
+def _tell(thread: threading.Thread | None) -> None:
+    """Where the thread is that the clock waits for, into the log of a test that will fail."""
+    if thread is not None:
+        where = "".join(traceback.format_stack(sys._current_frames().get(thread.ident or 0)))
+        sys.stderr.write(f"the clock waits for {thread.name} at\n{where}\n")
+        sys.stderr.flush()
 
 
 def _signal(lock: _thread.LockType) -> None:
@@ -260,19 +279,27 @@ def replace_dates() -> None:
             module.datetime = Moment  # type: ignore[attr-defined]
 
 
+def replace_boot(ago: float) -> None:
+    """The kernel's clock, too, stood `ago` seconds earlier: when the process was started is told from it."""
+    from prometheus_client import ProcessCollector  # after `replace`
+
+    boot = ProcessCollector._boot_time
+    ProcessCollector._boot_time = lambda self: boot(self) - ago  # type: ignore[method-assign,no-untyped-call]
+
+
 # --- the process -----------------------------------------------------------------------------------------------------
 
 
-def obey(commands: socket.socket) -> None:
+def obey(commands: socket.socket, lines: Iterable[str]) -> None:
     """Move the clock as told; when nobody tells any more, let it run."""
-    with commands.makefile("r") as lines:
-        for line in lines:
-            WORLD.move(float(line))
-            WORLD.settle()
-            try:
-                commands.sendall(b"\n")
-            except OSError:
-                break
+    for line in lines:
+        moment, _, unseen = line.strip().partition(" ")
+        WORLD.move(float(moment))
+        WORLD.settle((*UNSEEN, *filter(None, unseen.split(","))))
+        try:
+            commands.sendall(b"\n")
+        except OSError:
+            break
     while True:
         REAL_SLEEP(0.01)
         WORLD.move(WORLD.now + 0.01)
@@ -285,13 +312,16 @@ def main(arguments: list[str]) -> None:
     """Connect, wait for the first moment, and become the recorder."""
     commands = socket.socket(socket.AF_UNIX)
     commands.connect(arguments[0])
-    WORLD.now = WORLD.start = float(commands.recv(64))
+    lines = commands.makefile("r")
+    WORLD.now = WORLD.start = float(lines.readline().split()[0])
+    ago = time.time() - WORLD.now
     replace()
-    import recorder.cli  # with everything below it, on the clock that is moved
+    import recorder.daemon  # with everything below it, on the clock that is moved
 
-    assert recorder.cli
+    assert recorder.daemon
     replace_dates()
-    _thread.start_new_thread(obey, (commands,))
+    replace_boot(ago)
+    _thread.start_new_thread(obey, (commands, lines))
     sys.argv = ["recorder", *arguments[4:]]
     runpy.run_module("recorder", run_name="__main__", alter_sys=True)
 
