@@ -19,7 +19,7 @@ from recorder.simulator.oracle import NumberedMarket
 from tests.fault.alertstage import BTC, ETH, HOUR, MINUTE, Infoway, Okx, Stage
 from tests.fault.process import source_toml
 from tests.fault.stage import LONG
-from tests.fault.stepped import stepping
+from tests.fault.stepped import SCRAPED, stepping
 from tests.fixtures.history import History
 
 HOURS = 24 if LONG else 1
@@ -89,10 +89,18 @@ def test_a_quiet_day_raises_nothing_and_a_storm_does(tmp_path: Path, database: s
         start, clock.step = clock.now, 5.0
         day.plan()
         clock.play(stage.events, start, HOURS * HOUR)
-        quiet = clock.now
+        quiet, said = clock.now, clock.scrapes[-1].text
         for n in range(8):
             stage.at(HOURS * HOUR + 30.0 * n, lambda: day.lively.fault(Drop()))
         clock.play(stage.events, start, 10 * MINUTE)
+    # It was such a day. The lively source has two connections; who says nothing for minutes is asked anew now and then.
+    ended = [line for line in said.splitlines() if line.startswith("recorder_reconnects") and not line.endswith(" 0.0")]
+    assert [line for line in ended if 'reason="silence"' not in line] == [
+        'recorder_reconnects_total{reason="reset",source="lively"} 2.0',
+        'recorder_reconnects_total{reason="handover",source="lively"} 2.0',
+        'recorder_reconnects_total{reason="close",source="crypto"} 1.0',
+    ]
+    assert len(clock.scrapes) >= HOURS * HOUR / SCRAPED
     firings = History(tmp_path / "history").tell(clock.scrapes)
     assert [one for one in firings if one.since < quiet] == []
     assert {(one.name, one.label("source")) for one in firings} == {("RecorderReconnectSpike", "lively")}
