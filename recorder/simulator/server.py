@@ -135,15 +135,19 @@ class Simulator(Generic[V]):
 
     def advance(self, seconds: float) -> None:
         """Let time pass on a venue with a `ManualClock`; what that brings has been sent when this returns."""
+        self._wait(self.advancing(seconds))
+
+    def advancing(self, seconds: float) -> Future[None]:
+        """The same, for who moves several venues at once: done when the future is."""
         clock = self._manual
         if clock is None:
             raise RecorderError("this venue runs on the machine's clock")
 
-        def step() -> None:
+        async def step() -> None:
             clock.advance(seconds)
             self.venue.tick()
 
-        self.call(step)
+        return asyncio.run_coroutine_threadsafe(step(), self._loop)
 
     def wait(self, condition: Callable[[V], bool], seconds: float = START_SECONDS) -> bool:
         """Until a condition on the venue holds (looked at after every tick); False if it did not in that time."""
