@@ -95,20 +95,23 @@ def test_a_pair_arrives_once_and_its_end_too(tmp_path: Path) -> None:
 
 def test_what_follows_is_silent(tmp_path: Path) -> None:
     """With the database down lag and no progress are not told, a growing spool is; an absent recorder silences all of
-    itself and nothing of another; a source without data its reconnects, but not those of another source."""
+    itself and nothing of another; a source without data, or one that is refused, its reconnects, but not those of
+    another source."""
     down = [critical(name) for name in ("RecorderDatabaseDown", "RecorderLag", "RecorderNoProgress")]
     gone = [critical(name, instance="b:9464") for name in ("RecorderAbsent", "RecorderDiskLow")]
     okx = {"source": "okx", "instance": "c:9464"}
-    parked = [critical(name, **okx) for name in ("RecorderFeedParked", "RecorderSilentStreams")]
+    parked = [
+        critical(name, **okx) for name in ("RecorderFeedParked", "RecorderSilentStreams", "RecorderReconnectSpike")
+    ]
     sim = [critical(name, **okx | {"source": "sim"}) for name in ("RecorderFeedWithoutData", "RecorderReconnectSpike")]
-    spike = critical("RecorderReconnectSpike", **okx)
+    spike = critical("RecorderReconnectSpike", **okx | {"source": "other"})
     with (
         Messengers() as messengers,
         relaying(messengers.environ()) as relay,
         alertmanager(tmp_path, relay.port) as manager,
     ):
         # Causes first: the groups' wait is a fraction of a second here, and the inhibitor of a busy machine later.
-        others = [*down[1:], gone[1], parked[1], sim[1]]
+        others = [*down[1:], gone[1], *parked[1:], sim[1]]
         manager.fire(down[0], gone[0], parked[0], sim[0], critical("RecorderSpoolGrowing"), spike)
         eventually(lambda: len(told(messengers)) >= 6)
         manager.fire(*others)
@@ -118,7 +121,8 @@ def test_what_follows_is_silent(tmp_path: Path) -> None:
         manager.fire(critical("RecorderShedding", instance="d:9464"))
         eventually(lambda: "RecorderShedding" in told(messengers))
     quiet = {"RecorderLag", "RecorderNoProgress", "RecorderDiskLow"}
-    assert silent == quiet | {"RecorderSilentStreams okx", "RecorderReconnectSpike sim"}
+    spikes = {f"RecorderReconnectSpike {source}" for source in ("okx", "sim")}
+    assert silent == quiet | {"RecorderSilentStreams okx"} | spikes
     assert told(messengers) == {
         *("RecorderDatabaseDown", "RecorderSpoolGrowing", "RecorderAbsent"),
         *("RecorderFeedParked", "RecorderFeedWithoutData", "RecorderReconnectSpike", "RecorderShedding"),

@@ -8,6 +8,7 @@ import re
 import statistics
 import subprocess
 import tokenize
+from collections import Counter
 from collections.abc import Iterator
 from functools import cache
 from itertools import pairwise
@@ -148,6 +149,12 @@ def test_tests_state_their_rule() -> None:
         if isinstance(node, ast.FunctionDef) and node.name.startswith("test_") and not ast.get_docstring(node)
     ]
     assert without == []
+
+
+def test_every_test_file_has_a_name_of_its_own() -> None:
+    """Test folders are no packages: two files of one name cannot be collected together."""
+    names = Counter(path.name for path in (ROOT / "tests").rglob("test_*.py"))
+    assert [name for name, times in names.items() if times > 1] == []
 
 
 # --- layers ----------------------------------------------------------------------------------------------------------
