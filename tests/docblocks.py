@@ -15,9 +15,6 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = tuple(sorted([*ROOT.glob("README*.md"), *(ROOT / "docs").glob("*.md")]))
 
-# What the documents speak of and other hands are just building: pages, commands, keys. Empty when all of it is there.
-COMING: frozenset[str] = frozenset()
-
 _FENCE = re.compile(r"^(`{3,})(.*)$")
 
 

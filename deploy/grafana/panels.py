@@ -1,4 +1,4 @@
-"""How the dashboards look: one helper per kind of panel, and where panels stand.
+"""How the dashboards look: one function for each kind of panel, and where panels stand.
 
 Owns units' and colours' habits, the form of an SQL query (the SDK has none) and the grid. Never decides what is shown.
 """

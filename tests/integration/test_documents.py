@@ -29,7 +29,7 @@ from recorder.errors import ConfigError
 from recorder.records import TABLES
 from recorder.redact import protect
 from recorder.settings import references
-from tests.docblocks import COMING, DOCUMENTS, ROOT, Block, anchors, blocks, commands, every_block, links, prose
+from tests.docblocks import DOCUMENTS, ROOT, Block, anchors, blocks, commands, every_block, links, prose
 from tests.integration.market import SEED
 from tests.promql import read
 from tests.rules import records
@@ -90,8 +90,6 @@ def recorder_understands(words: list[str]) -> None:
         if words[0] == "--config":
             words = words[2:]
             continue
-        if words[0] not in command.commands and f"recorder {words[0]}" in COMING:
-            return
         assert words[0] in command.commands, f"recorder knows no {words[0]}"
         command, words = command.commands[words[0]], words[1:]
     assert words or not hasattr(command, "commands"), f"recorder {command.name} wants a command"
@@ -119,13 +117,12 @@ def _inside_compose(words: list[str]) -> list[str]:
         words = words[1 if "=" in words[0] else 2 :]
     verb, rest = words[0], words[1:]
     if verb not in ("exec", "run"):
-        plain = [w for w in rest if not w.startswith("-") and f"service {w}" not in COMING]
+        plain = [w for w in rest if not w.startswith("-")]
         assert set(plain) <= services() or verb in ("cp", "config"), f"docker compose {verb} {plain}"
         return []
     while rest[0].startswith("-"):
         rest = rest[2 if rest[0] in ("-u", "-e", "-v", "--user", "--env", "--entrypoint") else 1 :]
-    known = rest[0] in services() or f"service {rest[0]}" in COMING
-    assert known, f"docker-compose.yml has no service {rest[0]}"
+    assert rest[0] in services(), f"docker-compose.yml has no service {rest[0]}"
     ours = verb == "run" and rest[1:] and rest[0] in ("recorder", "migrate", "relay", "venues")
     return ["recorder", *rest[1:]] if ours else rest[1:]
 
@@ -295,8 +292,6 @@ def test_links_lead_somewhere(document: Path) -> None:
             continue
         name, _, anchor = target.partition("#")
         path = (document.parent / name).resolve() if name else document
-        if str(path.relative_to(ROOT)) in COMING and not path.exists():
-            continue
         if not path.exists() or (anchor and anchor not in anchors(path)):
             dead.append(target)
     assert dead == []
@@ -308,4 +303,4 @@ def test_files_that_are_named_exist(document: Path) -> None:
     named = re.findall(r"`((?:recorder|tests|docs|deploy|migrations|\.ci)/[\w./@-]+)`", prose(document))
     places = (ROOT, ROOT / "recorder")
     missing = [name for name in named if not any((place / name).exists() for place in places)]
-    assert set(missing) <= COMING
+    assert missing == []
