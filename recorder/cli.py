@@ -35,6 +35,7 @@ ConfigFile = Annotated[
     typer.Option(
         "--config",
         metavar="FILE",
+        readable=False,  # whoever opens it says why it cannot be read, and with which exit code
         help="The configuration; else $RECORDER_CONFIG, ./recorder.toml, /etc/recorder/recorder.toml.",
     ),
 ]
@@ -177,7 +178,7 @@ def simulate(
     tls: Annotated[bool, typer.Option("--tls", help="Serve wss:// and https://.")] = False,
     rate: Annotated[float, typer.Option(min=0, help="Trades a second, all symbols together.")] = 100,
     replay: Annotated[
-        list[Path] | None, typer.Option(metavar="FILE", help="Serve recorded frames; again for more.")
+        list[Path] | None, typer.Option(metavar="FILE", readable=False, help="Serve recorded frames; again for more.")
     ] = None,
 ) -> int:
     """Serve simulated venues: their real protocols, moving markets."""

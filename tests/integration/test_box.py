@@ -71,7 +71,7 @@ def test_without_its_passwords_it_stops_with_a_sentence(missing: str, tmp_path: 
 def test_without_an_env_file_it_says_what_to_do(tmp_path: Path) -> None:
     """The first thing that somebody sees who forgot the .env."""
     (tmp_path / "env").write_text("")
-    sentence = 'run "cp .env.example .env" first, and make the passwords in it your own'
+    sentence = 'run "cp .env.example .env", or copy its line into the .env you have, and make the password your own'
     assert config(tmp_path / "env").stderr.strip().endswith(sentence)
 
 
