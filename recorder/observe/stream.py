@@ -41,9 +41,9 @@ def _pump(sock: socket.socket, listener: Listener, clock: Callable[[], float]) -
     last, out = clock(), HEAD
     while True:
         if out:
+            last = clock()
             if not _send(sock, out, listener, clock):
                 return
-            last = clock()
         if listener.dropped or listener.closed:
             _send(sock, SLOW if listener.dropped else b"", listener, clock)
             return
