@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
-import importlib.util
 import re
 import tomllib
 from pathlib import Path
@@ -15,6 +13,7 @@ import pytest
 from recorder import configfile
 from recorder.errors import ConfigError
 from recorder.records import TABLES
+from recorder.reload import EFFECTS
 from recorder.settings import sections
 from recorder.settings.effective import sections as effective_sections
 from recorder.settings.effective import source_section
@@ -114,15 +113,13 @@ def test_tables_that_can_be_kept_are_listed() -> None:
     assert re.findall(r"`(\w+)`", listed) == list(TABLES)
 
 
-@pytest.mark.skipif(importlib.util.find_spec("recorder.reload") is None, reason="there is no reload yet")
 def test_when_a_change_is_taken_up() -> None:
     """The column says what a reload does with each key."""
-    effects: dict[str, str] = importlib.import_module("recorder.reload").EFFECTS
     words = {"with a restart": "restart", "with `recorder migrate`": "migrate"}
     for name, cells in documented().items():
         nearest = (name, *(name.rsplit(".", n)[0] for n in range(1, name.count(".") + 1)), "source.*")
         if name.startswith("source."):
             nearest = (name, name.rsplit(".", 1)[0] if name.count(".") > 1 else name, "source.*")
-        effect = next((effects[key] for key in nearest if key in effects), effects["database.url"])
+        effect = next((EFFECTS[key] for key in nearest if key in EFFECTS), EFFECTS["database.url"])
         said = next((word for begin, word in words.items() if effect.startswith(begin)), "reload")
         assert cells["taken up"] == said, name
