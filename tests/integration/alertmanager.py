@@ -43,14 +43,17 @@ class Alertmanager:
     process: subprocess.Popen[bytes]
 
     def fire(self, *alerts: dict[str, str], over: bool = False) -> None:
-        """Post alerts by their labels, as Prometheus does; `over`: they have just ended."""
+        """Post alerts by their labels, as Prometheus does: they begin now, or (`over`) have just ended. One that had
+        begun before the group's wait would be told at once, without those posted with it."""
         now = datetime.now(UTC)
-        ends = now - timedelta(seconds=1) if over else now + timedelta(hours=1)
+        begins, ends = (
+            (now - timedelta(minutes=1), now - timedelta(seconds=1)) if over else (now, now + timedelta(hours=1))
+        )
         body = [
             {
                 "labels": {"job": "recorder", "instance": "recorder:9464", **labels},
                 "annotations": {"summary": f"{labels['alertname']} fires", "runbook": "docs/runbook.md#x"},
-                "startsAt": (now - timedelta(minutes=1)).isoformat(),
+                "startsAt": begins.isoformat(),
                 "endsAt": ends.isoformat(),
             }
             for labels in alerts

@@ -110,7 +110,7 @@ def test_what_follows_is_silent(tmp_path: Path) -> None:
         relaying(messengers.environ()) as relay,
         alertmanager(tmp_path, relay.port) as manager,
     ):
-        # Causes first: the groups' wait is a fraction of a second here, and the inhibitor of a busy machine later.
+        # Causes first: the wait of a group is two seconds here, and the inhibitor of a busy machine may be later.
         others = [*down[1:], gone[1], *parked[1:], sim[1]]
         manager.fire(down[0], gone[0], parked[0], sim[0], critical("RecorderSpoolGrowing"), spike)
         eventually(lambda: len(told(messengers)) >= 6)
