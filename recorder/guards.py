@@ -20,6 +20,7 @@ REASONS = frozenset(
     {
         "invalid_json",  # not JSON
         "invalid_utf8",
+        "bad_deflate",  # compressed, but not as announced, or to more than a message may hold
         "too_deep",  # nested beyond what a decoder follows
         "wrong_type",  # JSON, but not the shape of this channel
         "missing_field",

@@ -92,7 +92,7 @@ class Pipeline:
             self.feeds.append(feed)
             self.lanes.append(lane)
         self._retire(replace(scope, only=()).planned(config.sources))
-        stored = Stored(sink, self._table, lambda stream: self._kind(stream) is Kind.NUMBERED)
+        stored = Stored(sink, self._table, lambda stream: self._kind(stream).identified)
         self.preparer = Preparer(home.identity, self.streams, self._continuity, stored, self.metrics, self.recent)
         self.writer = Writer(
             self.lanes, self._items, sink, self.preparer, config.database, Care(beats, self._release, ground.adopt)

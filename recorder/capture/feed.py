@@ -140,6 +140,7 @@ class Feed(threading.Thread):
             streams=parts.streams,
             metrics=parts.metrics,
             clock=parts.clock,
+            login=line.login,
         )
         self._log = logger.bind(feed=feed)
         parts.beats.register(self.name)

@@ -18,7 +18,7 @@ from recorder.capture.heartbeat import Pulse
 from recorder.capture.intake import Clock, Intake
 from recorder.capture.mend import Mender
 from recorder.capture.silence import Silence
-from recorder.capture.subscriptions import Rejection, Subscriptions
+from recorder.capture.subscriptions import Outgoing, Rejection, Subscriptions
 from recorder.capture.unheard import Unheard, names
 from recorder.errors import ConnectionLost
 from recorder.observe.metrics import Metrics
@@ -41,7 +41,7 @@ from recorder.records import (
 )
 from recorder.redact import redact
 from recorder.venues import Continuity as Proof
-from recorder.venues import Subscription, Venue
+from recorder.venues import Login, Subscription, Venue
 
 TURN = 0.5  # seconds: no wait is longer, so that stop, silence and requests have their turn
 MOST_CODES = 100  # in the log of one connection
@@ -115,6 +115,7 @@ class Tools:
     streams: Streams
     metrics: Metrics
     clock: Clock
+    login: Login | None = None
 
 
 class Session:
@@ -136,6 +137,8 @@ class Session:
         self.brought_data = False
         self.ending: ConnectionLost | None = None  # announced by the venue, so that another can take over before
         tools.subscriptions.begin()
+        if tools.login is not None:
+            tools.subscriptions.queue.appendleft(Outgoing(tools.login.request(tools.clock.now_us())))
         tools.unheard.begin()
         tools.silence.opened(tools.clock.monotonic())
 

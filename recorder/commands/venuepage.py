@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields
 
 from recorder.records import Reaction
-from recorder.venues import Code, Continuity, Heartbeat, Limits, Venue, venues
+from recorder.venues import Code, Continuity, Evidence, Heartbeat, Limits, Venue, venues
 
 _HEAD = """\
 # Venues
@@ -19,9 +19,17 @@ What each venue offers and how the recorder treats it. Made by `recorder venues 
 
 _PROOFS = {
     Continuity.NUMBERED: "ids run on without holes: a missing id is a gap of known size",
+    Continuity.ORDERED: "ids rise, with holes: a repeat is known by its id; a break is a gap of unknown size, "
+    "unless the venue gives the last record again after it",
     Continuity.CHAINED: "every record names the one before: a break is a gap, and the book is asked for anew",
     Continuity.BARS: "one record for each interval: a gap where a bar was skipped or never seen closed",
     Continuity.NONE: "the venue offers no proof: a break of the connection is a gap of unknown size",
+}
+
+_EVIDENCE = {
+    Evidence.RECORDED: "read as it was recorded from a socket; the recordings are played in the tests",
+    Evidence.CAPTURED: "read as in single messages that somebody received and published; they are in the tests",
+    Evidence.DOCUMENTED: "read as documents say, or other programs; no real message of it was seen by these tests",
 }
 
 _REACTIONS = {
@@ -50,13 +58,14 @@ _LIMITS = {
 def page() -> str:
     """The whole page."""
     parts = [_HEAD, *_words("How channels prove that nothing is missing", _named(_PROOFS))]
+    parts += _words("What our reading of a channel was verified on", _named(_EVIDENCE))
     parts += _words("What error codes make the recorder do", _named(_REACTIONS))
     for venue in venues().values():
         parts += _venue(venue)
     return "\n\n".join(parts) + "\n"
 
 
-def _named(meanings: dict[Continuity, str] | dict[Reaction, str]) -> list[tuple[str, str]]:
+def _named(meanings: dict[Continuity, str] | dict[Evidence, str] | dict[Reaction, str]) -> list[tuple[str, str]]:
     return [(f"`{kind.value}`", meaning) for kind, meaning in meanings.items()]
 
 
@@ -70,8 +79,11 @@ def _venue(venue: Venue) -> Iterator[str]:
     yield f'`venue = "{venue.name}"`'
     yield "\n".join(_basics(venue))
     yield "### Channels"
-    rows = [(f"`{c.name}`", f"`{c.table}`", c.continuity.value, f"`{c.path}`", c.note) for c in venue.channels]
-    yield _table(("channel", "table", "continuity", "path", "note"), rows)
+    rows = [
+        (f"`{c.name}`", f"`{c.table}`", c.continuity.value, c.evidence.value, f"`{c.path}`", c.note)
+        for c in venue.channels
+    ]
+    yield _table(("channel", "table", "continuity", "verified on", "path", "note"), rows)
     yield "### Limits"
     yield "\n".join(_limits(venue.limits))
     yield "### Codes"

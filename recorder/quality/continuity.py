@@ -8,6 +8,8 @@ where a venue sends checksums of it; no checkpoint holds one, so after a restart
 How each kind of channel proves that nothing is missing (`recorder.venues.Continuity`):
 numbered  ids run on; a jump is a range of missing ids, reported after GRACE unless late records fill it; an id the
           stream already holds is a duplicate (a venue may push the last trade again on every subscription).
+ordered   ids rise: an id the stream already holds is a duplicate; a break is one hole of unknown size, unless the
+          venue gives the stream's last record again after it.
 chained   every record names the one before; anything else breaks the chain: one hole of unknown size, and the
           records are suspect until the next snapshot, of the stream or over REST.
 bars      a break matters only when a bar was skipped, or the bar it interrupted was never seen closed.
@@ -34,6 +36,7 @@ from recorder.quality.trackers import (
     Hole,
     Missing,
     Numbered,
+    Ordered,
     Plain,
     Refit,
     Tracker,
@@ -51,6 +54,7 @@ PRIORITY = ("database_restored", "corrupt", "shed", "recorder_down", "rejected",
 
 TRACKERS: dict[Kind, type[Tracker]] = {
     Kind.NUMBERED: Numbered,
+    Kind.ORDERED: Ordered,
     Kind.CHAINED: Chained,
     Kind.BARS: Bars,
     Kind.NONE: Plain,

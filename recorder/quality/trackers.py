@@ -16,6 +16,7 @@ from recorder.records import Stream
 
 GRACE = 2_000_000  # µs a missing id may still come late (another line, reordering) before its hole is reported
 RESET_AFTER = 10_000_000  # µs: a lower id this much later than the stream's last record is a renumbering, not a repeat
+BETWEEN = 64  # ranges between the last ids of an ordered stream: venues repeat up to 60 records
 REMEMBERED = 256  # reported ranges a stream keeps, so that late records can take their ids out of a gap
 NEVER = -1
 
@@ -250,7 +251,7 @@ class Numbered(Tracker):
         if hit is not None:
             self._fill(hit, first, last, time, found)
             found.proof = False
-        elif time > self.time + RESET_AFTER:
+        elif self._renumbered(last, time):
             found.holes += [self.report(m, received_at) for m in self.pending]
             hole = self._unknown("reset", time, received_at)
             found.holes.append(replace(hole, from_seq=self.expected - 1, to_seq=first))
@@ -259,6 +260,10 @@ class Numbered(Tracker):
         else:
             found.drop = True
             found.proof = last == self.expected - 1
+
+    def _renumbered(self, last: int, time: int) -> bool:
+        """Whether a lower id is the first of new numbers."""
+        return time > self.time + RESET_AFTER
 
     def _fill(self, hit: Missing, first: int, last: int, time: int, found: Found) -> None:
         """A late record: what is left of the range stays missing, closer around the record."""
@@ -275,6 +280,35 @@ class Numbered(Tracker):
 
     def rebase(self, last: int | None, time: int, closed: bool) -> None:
         self.expected, self.time = None if last is None else last + 1, time
+
+
+class Ordered(Numbered):
+    """Ids rise, but not one by one: what lies between two ids is remembered, so that a record which another connection
+    brings later is news and one that comes again is not, but it is no hole. Where the venue gives its last records
+    again after a break, the last of ours among them proves that nothing is missing."""
+
+    __slots__ = ()
+
+    def irregular(self, first: int | None, last: int | None, time: int, cause: str, received_at: int) -> Found:
+        if first is None or last is None or self.expected is UNSET or self.expected is None or last < self.expected:
+            return super().irregular(first, last, time, cause, received_at)
+        found = Found()
+        if cause:
+            hole = self._unknown(cause, time, received_at)
+            found.holes.append(replace(hole, from_seq=self.expected - 1, to_seq=first))
+        if first > self.expected:
+            self.ranges.append(Missing(self.expected, first - 1, self.time, time, "", 0))
+            del self.ranges[:-BETWEEN]
+        self._follow(last + 1, time)
+        return found
+
+    def _renumbered(self, last: int, time: int) -> bool:
+        """A repeat may look like news by its time, which some venues send without the day: not by its id."""
+        return super()._renumbered(last, time) and 2 * last < self.expected
+
+    def _fill(self, hit: Missing, first: int, last: int, time: int, found: Found) -> None:
+        super()._fill(hit, first, last, time, found)
+        found.refits.clear()  # there was no hole that could have become smaller
 
 
 class Bars(Tracker):

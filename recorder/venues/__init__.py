@@ -9,8 +9,8 @@ from __future__ import annotations
 import importlib
 import json
 import pkgutil
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import cache
 from typing import Protocol
@@ -24,9 +24,23 @@ class Continuity(Enum):
     """How a channel proves that nothing is missing. See `Rows.seq_from` for what each puts on a line."""
 
     NUMBERED = "numbered"  # ids run on without holes: first and last id of the record
+    ORDERED = "ordered"  # ids rise, with holes that mean nothing: first and last id of the record
     CHAINED = "chained"  # every record names the one before: previous id (-1 in a snapshot) and own id
     BARS = "bars"  # one record per interval, revised until closed: length of the bar in µs, closed
     NONE = "none"  # the venue offers no proof
+
+    @property
+    def identified(self) -> bool:
+        """Whether records have ids that tell a repeat from news."""
+        return self in (Continuity.NUMBERED, Continuity.ORDERED)
+
+
+class Evidence(Enum):
+    """What our reading of a channel was verified on."""
+
+    RECORDED = "recorded"  # a connection that was recorded whole
+    CAPTURED = "captured"  # single messages that somebody received and published
+    DOCUMENTED = "documented"  # what the venue or other programs say about it
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +53,13 @@ class Channel:
     path: str  # which connection serves it
     note: str = ""
     within: float | None = 90.0  # seconds in which a stream that works brings something; None: only on events
+    evidence: Evidence = Evidence.DOCUMENTED
+
+
+def verified(channels: Iterable[Channel], recorded: str = "", captured: str = "") -> tuple[Channel, ...]:
+    """The channels with the evidence there is of each, by name; of all others there are only documents."""
+    known = dict.fromkeys(captured.split(), Evidence.CAPTURED) | dict.fromkeys(recorded.split(), Evidence.RECORDED)
+    return tuple(replace(each, evidence=known.get(each.name, Evidence.DOCUMENTED)) for each in channels)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -47,6 +68,14 @@ class Subscription:
 
     channel: str
     symbol: str
+
+
+class Login(Protocol):
+    """How a connection logs in. Compares by what it was made of, and shows no secret."""
+
+    def request(self, now: int) -> Request:
+        """What is sent before anything else on a connection that is open since `now` (µs). A refusal comes as one."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +88,7 @@ class Line:
     subscriptions: tuple[Subscription, ...]
     query: Mapping[str, str] = field(default_factory=dict, repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    login: Login | None = None
 
 
 def other_slot(feed: str) -> str:
@@ -69,9 +99,9 @@ def other_slot(feed: str) -> str:
 @dataclass(frozen=True, slots=True)
 class Request:
     """One frame to send. `id` is echoed by the venue in refusals, or in all answers, where it supports that; `cost` is
-    what it takes from the connection's allowance of operations."""
+    what it takes from the connection's allowance of operations. `payload` may hold secrets."""
 
-    payload: bytes
+    payload: bytes = field(repr=False)
     subscriptions: tuple[Subscription, ...] = ()
     id: str = ""
     cost: int = 1
@@ -230,9 +260,11 @@ class Venue(Protocol):
 
 @cache
 def venues() -> dict[str, Venue]:
-    """Every venue of this package, by name."""
+    """Every venue of this package, by name. What several venues share stands in modules whose names begin with `_`."""
     found: dict[str, Venue] = {}
     for info in pkgutil.iter_modules(__path__):
+        if info.name.startswith("_"):
+            continue
         venue: Venue = importlib.import_module(f"{__name__}.{info.name}").venue
         found[venue.name] = venue
     return dict(sorted(found.items()))

@@ -23,7 +23,7 @@ from recorder.guards import TROUBLE, Bad, Columns
 from recorder.lines import At, Lines
 from recorder.records import Ack, Decoded, Header, Pong, Reaction, Refusal, Rows, Streams
 from recorder.subscriptions import BaseVenue, Key, wanted
-from recorder.venues import Channel, Continuity, Heartbeat, Limits, Line, Request, Subscription, codes
+from recorder.venues import Channel, Continuity, Heartbeat, Limits, Line, Request, Subscription, codes, verified
 
 # Which markets a business lists, by the suffix of their symbols; what is no share has none.
 _SUFFIXES = {"stock": "US HK SH SZ", "japan": "JP", "india": "IN", "korea": "KS", "taiwan": "TW"}
@@ -313,7 +313,7 @@ class Infoway(BaseVenue):
     endpoints = ("wss://data.infoway.io",)
     rest = "https://data.infoway.io"
     paths: Mapping[str, str] = {"ws": "/ws"}
-    channels = _CHANNELS
+    channels = verified(_CHANNELS, recorded="trade depth kline_1m")
     codes = tuple(_CODES.values())
     facts = (
         "Infoway's documentation (docs.infoway.io) of August 2026",

@@ -22,7 +22,7 @@ from recorder.records import Ack, Decoded, Header, Notice, Pong, Reaction, Refus
 from recorder.shapes import WRITE
 from recorder.spelling import spelled
 from recorder.subscriptions import Key, OpVenue, members
-from recorder.venues import Channel, Continuity, Heartbeat, Limits, Subscription, Timekeeper, codes
+from recorder.venues import Channel, Continuity, Heartbeat, Limits, Subscription, Timekeeper, codes, verified
 
 _NUMBERED, _CHAINED, _BARRED, _NONE = Continuity.NUMBERED, Continuity.CHAINED, Continuity.BARS, Continuity.NONE
 _VIP = "the venue wants a login with VIP tier, which this version does not have"
@@ -53,6 +53,7 @@ _CHANNELS = (
     Channel("liquidation-orders", "liquidations", _NONE, "public", "of a whole type; not complete, not in order", None),
     *(Channel(each, "messages", _NONE, path, "", None) for path, names in _UNTABLED.items() for each in names.split()),
 )
+_CAPTURED = "books5 bbo-tbt index-tickers funding-rate open-interest liquidation-orders sprd-public-trades sprd-bbo-tbt"
 _DEEP = frozenset(each.name for each in _CHANNELS if each.continuity is _CHAINED)
 _LONG = "6H 12H 1D 2D 3D 5D 1W 1M 3M "  # without "utc" they open at midnight of UTC+8
 _BARS = f"1s 1m 3m 5m 15m 30m 1H 2H 4H {_LONG}{_LONG.replace(' ', 'utc ')}".split()
@@ -353,7 +354,7 @@ class Okx(OpVenue):
     endpoints = ("wss://ws.okx.com:8443", "wss://wsaws.okx.com:8443")
     rest = "https://www.okx.com"
     paths: Mapping[str, str] = {"public": "/ws/v5/public", "business": "/ws/v5/business"}
-    channels = _CHANNELS
+    channels = verified(_CHANNELS, "trades tickers books books-l2-tbt candle*", _CAPTURED)
     families = frozenset(_INTERVALS)
     conflicts = (("books-l2-tbt", "books"), ("books-l2-tbt", "books50-l2-tbt"))
     private = frozenset({"account", "positions", "balance_and_position", "orders", "orders-algo", "fills"})

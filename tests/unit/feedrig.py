@@ -210,9 +210,9 @@ class Rig:
         assert isinstance(limits, Limits)
         self.venue = Toy(limits, over_rest=bool(options.get("over_rest")))
         self.books = Books(self)
-        self.feed = self._feed(pairs)
+        self.feed = self._feed(pairs, options.get("login"))
 
-    def _feed(self, pairs: tuple[Subscription, ...]) -> Feed:
+    def _feed(self, pairs: tuple[Subscription, ...], login: Any) -> Feed:
         header = Header("id", "toy/public/0", "toy", "toy", "/ws", {}, run="1-aaaaaaaa", run_ordinal=1)
         overflows = self.metrics.queue_overflows("toy")
         self.state = FeedState("toy/public/0", "toy", "1-aaaaaaaa", self.items, lambda: 1 << 30, overflows)
@@ -235,7 +235,8 @@ class Rig:
             threads=Inline,
             stop=self.stop,
         )
-        return Feed("toy/public/0", source, self.venue, Line("public/0", "/ws", pairs), parts, self.faults.append)
+        line = Line("public/0", "/ws", pairs, login=login)
+        return Feed("toy/public/0", source, self.venue, line, parts, self.faults.append)
 
     # --- time and connections ------------------------------------------------------------------------------------
 
