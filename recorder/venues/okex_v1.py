@@ -1,4 +1,4 @@
-"""OKEx v1, retired in 2019: everything the recorder knows about it, for replays, emulators and hosts that lived on it.
+"""OKEx v1, long retired: everything the recorder knows about it, for replays, emulators and hosts that lived on it.
 
 Owns its channel names, limits, error codes, requests and the decoder of its frames. Never opens a socket, and keeps
 nothing between bursts but the numbers of streams.
@@ -159,18 +159,20 @@ _TAKERS = {"bid": "buy", "ask": "sell"}
 
 def dated(times: Sequence[str], received_at: int) -> list[str]:
     """Milliseconds since 1970 of times of day, the oldest first: each the latest that is not more than `_SKEW` after
-    the receipt (µs), nor after the trade that follows."""
+    the receipt (µs), nor after the trade that follows. Nothing of nothing."""
     latest = received_at // 1000 + _SKEW
     found = []
     for time in reversed(times):
         match = _TIME.fullmatch(time)
-        if match is None:
+        if match is None and time:
             raise Bad("absurd_time")
-        hours, minutes, seconds = map(int, match.groups())
-        of_day = ((hours * 60 + minutes) * 60 + seconds) * 1000 - _ZONE
-        found.append(latest - (latest - of_day) % _DAY)
-        latest = min(latest, found[-1] + _SKEW)
-    return [str(each) for each in reversed(found)]
+        if match is not None:
+            hours, minutes, seconds = map(int, match.groups())
+            of_day = ((hours * 60 + minutes) * 60 + seconds) * 1000 - _ZONE
+            at = latest - (latest - of_day) % _DAY
+            latest = min(latest, at + _SKEW)
+        found.append(str(at) if match else "")
+    return found[::-1]
 
 
 def _trades(data: bytes, said: Envelope, known: Name, received_at: int) -> list[shapes.Trade]:
@@ -242,7 +244,7 @@ class OkexV1Decoder(Inflating[list[Any]]):
         data = bytes(said.data)
         if said.event == "pong":
             out.replies.append(Pong())
-        elif said.channel in ("addChannel", "removeChannel", "login") or b'"result"' in data[:4096]:
+        elif said.channel in ("addChannel", "removeChannel", "login") or (data[:1] == b"{" and b'"result"' in data):
             _answered(frame, said, _answer.decode(data or b"{}"), out)
         elif not said.channel or not data:
             count_drift("", out)
@@ -319,7 +321,7 @@ class OkexV1(BaseVenue):
     channels = CHANNELS
     codes = tuple(_CODES.values())
     facts = (
-        "retired in 2019: nobody can ask the venue any more",
+        "retired: nobody can ask the venue any more",
         "OKEx's v1 API documentation of 2017 and 2018, spot and futures",
         "single messages of 2017 and 2018 that were quoted in public programs; no recording is known",
     )
@@ -338,6 +340,13 @@ class OkexV1(BaseVenue):
         """The form of a name."""
         known = parse(name)
         return known.family if known else None
+
+    def _check_addresses(self, source: Source) -> Iterator[str]:
+        for n, url in enumerate(source.endpoints):
+            base, plain, _ = url.partition("/websocket")
+            if plain:
+                yield f'endpoints[{n}]: "{url}" is another path than {self.paths["ws"]}; did you mean "{base}"?'
+        yield from super()._check_addresses(source)
 
     def _check_options(self, source: Source) -> Iterator[str]:
         for option in self.options:
