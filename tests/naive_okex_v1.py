@@ -30,7 +30,8 @@ def okex_v1(raw: bytes, received_at: int) -> Rows:
 
 
 def _object(said: Row, received_at: int) -> Rows:
-    channel, data = said.get("channel", ""), said.get("data")
+    channel: str = said.get("channel", "")
+    data: Any = said.get("data")
     head = {"channel": channel, "symbol": _symbol(channel)}
     if not head["symbol"] or (isinstance(data, dict) and "result" in data):
         return []

@@ -227,7 +227,7 @@ class OkexV1Decoder(Inflating[list[Any]]):
     def _objects(self, frame: int, raw: bytes, out: Decoded) -> Iterator[Item[list[Any]]]:
         """The data of a message. Of several objects none is taken unless all of them are right."""
         said = _message.decode(raw)
-        objects = [said] if isinstance(said, Envelope) else said
+        objects = [said] if isinstance(said, Envelope) else said or [Envelope()]
         for each in objects:
             item = self._object(frame, raw, each, out)
             if item is not None:
