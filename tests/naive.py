@@ -11,6 +11,8 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
+from tests.naive_okex_v1 import okex_v1
+
 Row = dict[str, Any]
 Rows = list[tuple[str, Row]]  # table, row
 
@@ -254,4 +256,4 @@ def _infoway_kline(data: Row) -> Row:
     }
 
 
-_VENUES: dict[str, Callable[[bytes, int], Rows]] = {"okx": _okx, "infoway": _infoway}
+_VENUES: dict[str, Callable[[bytes, int], Rows]] = {"okx": _okx, "infoway": _infoway, "okex_v1": okex_v1}

@@ -86,6 +86,14 @@ EXPECTED: dict[str, tuple[str, dict[str, Frames]]] = {
             "stock_trade_closed.jsonl": Frames({}, acks=1, quiet=2),
         },
     ),
+    "okex_v1": (
+        "okex_v1",
+        {
+            "captured_frames.jsonl": Frames({"trades": 25, "candles": 1}, acks=4),
+            "docs_examples.jsonl": Frames({"books": 2, "candles": 2, "tickers": 1, "reference_prices": 1}, quiet=1),
+            "xchange_stream_okcoin_orderbook.jsonl": Frames({"books": 1}),
+        },
+    ),
 }
 RECORDINGS = [(venue, name) for venue, (_, files) in EXPECTED.items() for name in files]
 each_recording = pytest.mark.parametrize(("venue", "name"), RECORDINGS)

@@ -30,8 +30,13 @@ from recorder.venues import Continuity, Subscription, Venue, venues
 from tests import copytext, samples
 
 # Where a venue's recorded frames are, and what its sources must say; the rest of this module knows no venue.
-FOLDERS = {"okx": "okx_v5", "infoway": "infoway"}
-OPTIONS = {"infoway": {"business": "crypto", "api_key": "hunter2"}}
+FOLDERS = {"okx": "okx_v5", "infoway": "infoway", "okex_v1": "okex_v1"}
+OPTIONS = {
+    "infoway": {"business": "crypto", "api_key": "hunter2"},
+    "okex_v1": {"api_key": "hunter2", "secret_key": "hunter2"},
+}
+# Where the name of a channel holds the symbol: some of those names, and the symbol.
+WHOLE = {"okex_v1": (("ok_sub_spot_aaa{}_usdt_ticker", "ok_sub_spot_aaa{}_usdt_deals"), "aaa{}_usdt")}
 RECEIVED_AT = 1_787_000_000_000_000  # later than every recording
 
 settings.register_profile("house", deadline=None)  # the machine is shared: time says nothing
@@ -253,7 +258,7 @@ def numeric_frames(venue: Venue) -> Iterator[tuple[bytes, list[str]]]:
         decoded = decode(venue, [raw])
         for table, columns in (("trades", ("price",)), ("candles", ("open", "close")), ("tickers", ("open_24h",))):
             for row in copytext.rows(table, decoded.tables[table].data) if table in decoded.tables else []:
-                yield raw, [f"{row[column]:f}" for column in columns]
+                yield raw, [f"{row[column]:f}" for column in columns if row[column] is not None]
 
 
 @each_venue
@@ -288,13 +293,26 @@ def source(venue: Venue, channels: tuple[str, ...], symbols: tuple[str, ...], **
 
 def tabled(venue: Venue) -> tuple[str, ...]:
     """Channels with a table of their own."""
-    return tuple(c.name for c in venue.channels if c.table != "messages" and "*" not in c.name)
+    names, _ = WHOLE.get(venue.name, ((), ""))
+    own = (c.name for c in venue.channels if c.table != "messages" and "*" not in c.name)
+    return tuple(name.format(0) for name in names) or tuple(own)
+
+
+def asked(venue: Venue, count: int, **limits: int) -> tuple[Source, list[Subscription]]:
+    """A source that wants all channels with a table of so many symbols, and each of these subscriptions."""
+    if venue.name not in WHOLE:
+        symbols = tuple(f"AAA{n}-USDT" for n in range(count))
+        pairs = [Subscription(channel, symbol) for symbol in symbols for channel in tabled(venue)]
+        return source(venue, tabled(venue), symbols, **limits), pairs
+    names, symbol = WHOLE[venue.name]
+    pairs = [Subscription(name.format(n), symbol.format(n)) for n in range(count) for name in names]
+    return source(venue, tuple(each.channel for each in pairs), (), **limits), pairs
 
 
 @each_venue
 def test_requests_keep_the_limits(venue: Venue) -> None:
     """Any number of subscriptions is asked for once each, in frames within the limit, with ids that fit and differ."""
-    many = [Subscription(channel, f"AAA{n}-USDT") for n in range(2500) for channel in tabled(venue)[:2]]
+    many = [each for each in asked(venue, 2500)[1] if venue.name in WHOLE or each.channel in tabled(venue)[:2]]
     for ask in (venue.subscribe, venue.unsubscribe):
         requests = ask(many)
         assert sorted(s for request in requests for s in request.subscriptions) == sorted(many)
@@ -323,16 +341,15 @@ def test_books_over_rest_name_their_symbol(venue: Venue) -> None:
 @each_venue
 def test_lines_hold_every_subscription_once(venue: Venue) -> None:
     """Connections are named, stable, within the limits, and carry each subscription exactly once."""
-    symbols = tuple(f"AAA{n}-USDT" for n in range(70))
-    asked = source(venue, tabled(venue), symbols, symbols_per_connection=25)
-    lines = venue.lines(asked)
+    wanted, pairs = asked(venue, 70, symbols_per_connection=25)
+    lines = venue.lines(wanted)
     held = [subscription for line in lines for subscription in line.subscriptions]
-    assert sorted(held) == sorted(Subscription(c, s) for c in tabled(venue) for s in symbols)
+    assert sorted(held) == sorted(pairs)
     assert len({line.name for line in lines}) == len(lines)
     assert all(len({s.symbol for s in line.subscriptions}) <= 25 for line in lines)
-    assert venue.lines(asked) == lines
-    few = venue.lines(source(venue, tabled(venue), symbols, max_connections=len({line.path for line in lines})))
-    assert len(few) == len({line.path for line in lines})
+    assert venue.lines(wanted) == lines
+    few, _ = asked(venue, 70, max_connections=len({line.path for line in lines}))
+    assert len(venue.lines(few)) == len({line.path for line in lines})
 
 
 @each_venue
@@ -364,8 +381,8 @@ def test_channels_are_found_by_name(venue: Venue) -> None:
 @each_venue
 def test_a_wrong_channel_is_explained(venue: Venue) -> None:
     """A misspelt channel is one sentence with its place and the name that was meant."""
-    name = tabled(venue)[0]
-    (problem,) = venue.check(source(venue, (name + "x",), ("BTC-USDT",)))
+    name, symbols = tabled(venue)[0], () if venue.name in WHOLE else ("BTC-USDT",)
+    (problem,) = venue.check(source(venue, (name + "x",), symbols))
     assert problem.startswith("subscribe[0].channels[0]: ")
     assert f'"{name}"' in problem
 
@@ -373,8 +390,8 @@ def test_a_wrong_channel_is_explained(venue: Venue) -> None:
 @each_venue
 def test_secrets_never_show(venue: Venue) -> None:
     """Nothing that a venue says of itself or plans holds the value of a secret option where it could be printed."""
-    asked = source(venue, (*tabled(venue)[:1], "nonsense"), ("BTC-USDT",))
+    wanted = source(venue, (*tabled(venue)[:1], "nonsense"), ("BTC-USDT",))
     assert set(venue.secrets) <= set(venue.options)
-    assert all(asked.options[option] == "hunter2" for option in venue.secrets)
-    said = (venue, venue.check(asked), venue.warnings(asked), venue.lines(asked))
+    assert all(wanted.options[option] == "hunter2" for option in venue.secrets)
+    said = (venue, venue.check(wanted), venue.warnings(wanted), venue.lines(wanted))
     assert "hunter2" not in "".join(map(repr, said))

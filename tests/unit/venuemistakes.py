@@ -140,7 +140,10 @@ _OKX = [
         f"{_O}.limits.symbols_per_connection: 0.5 must be a whole number, without quotes",
     ),
     # keys of others
-    (okx(f'api_key = "{INFOWAY_KEY}"'), f"{_O}.api_key: unknown key; it belongs to venue infoway, this one is okx"),
+    (
+        okx(f'api_key = "{INFOWAY_KEY}"'),
+        f"{_O}.api_key: unknown key; it belongs to venue infoway or okex_v1, this one is okx",
+    ),
     (
         okx() + okx('name = "again"'),
         f'source[1] "again".subscribe: "trades BTC-USDT" is already recorded by {_O}; connections = 2 makes it '
