@@ -41,6 +41,7 @@ class Dialect:
     greets: Callable[[bytes], bool] = lambda message: False
     without: str = ""
     answers: Mapping[str, str] = field(default_factory=dict)
+    pack: Callable[[bytes], bytes] = frame
 
 
 def hear_text(message: bytes) -> tuple[bytes, bool]:
@@ -82,7 +83,8 @@ def load(files: Sequence[Path], dialect: Dialect = TEXT) -> Recording:
             continue
         if unasked == len(frames) and dialect.greets(line.raw.encode()):
             unasked += 1
-        frames.append((line.t, frame(base64.b64decode(line.b64), 0x2) if line.b64 else frame(line.raw.encode())))
+        packed = frame(base64.b64decode(line.b64), 0x2) if line.b64 else dialect.pack(line.raw.encode())
+        frames.append((line.t, packed))
     return Recording(tuple(frames), unasked, answers)
 
 
@@ -148,7 +150,7 @@ class Replay:
         """Something to answer, the sign to begin, or both."""
         answer, begins = self._dialect.hear(message)
         if answer:
-            link.push(frame(answer))
+            link.push(self._dialect.pack(answer))
         if begins and link in self._players and self._players[link] is None and not (self._once and self.plays):
             self.plays += 1
             self._room[link] = asyncio.Event()
