@@ -20,15 +20,17 @@ Key = tuple[str, str]  # channel, symbol
 
 @dataclass(slots=True, eq=False)
 class Subscriber:
-    """A connection that data goes to, its page of the ledger, and what went to it, if anybody wants to know."""
+    """A connection that data goes to, its page of the ledger, and what went to it, if anybody wants to know.
+    `pack`: the frame of a message."""
 
     link: Connection
     page: Connected
     journal: list[bytes] | None = None
+    pack: Callable[[bytes], bytes] = frame
 
     def send(self, message: bytes) -> None:
-        """Send a text message, unless there is silence."""
-        self.forward(frame(message), message)
+        """Send a message, unless there is silence."""
+        self.forward(self.pack(message), message)
 
     def forward(self, data: bytes, *messages: bytes) -> None:
         """Send finished frames that hold these messages, unless there is silence."""
@@ -39,13 +41,21 @@ class Subscriber:
 
 
 class Fanout:
-    """The subscribers of a venue. `bad`: frames that nobody can decode, for the fault of that name."""
+    """The subscribers of a venue. `bad`: frames that nobody can decode, for the fault `poison`. `pack`: the frame of a
+    message."""
 
-    def __init__(self, instruments: Mapping[str, Instrument], faults: Faults, bad: Sequence[bytes]) -> None:
+    def __init__(
+        self,
+        instruments: Mapping[str, Instrument],
+        faults: Faults,
+        bad: Sequence[bytes],
+        pack: Callable[[bytes], bytes] = frame,
+    ) -> None:
         self.skipped: dict[str, list[Range]] = {}
         self._instruments = instruments
         self._faults = faults
         self._bad = bad
+        self._pack = pack
         self._wanted: dict[Key, dict[Connection, Subscriber]] = {}
 
     def add(self, key: Key, subscriber: Subscriber) -> None:
@@ -86,7 +96,7 @@ class Fanout:
 
     def send(self, subscribers: Collection[Subscriber], message: bytes) -> None:
         """Send a message to these, with its duplicate or a bad neighbour where faults want that."""
-        data, faults, messages = frame(message), self._faults, [message]
+        data, faults, messages = self._pack(message), self._faults, [message]
         if faults.duplicate or faults.poison:
             data, twice, poison = faults.mangle(data, self._bad)
             faults.duplicated += twice * len(subscribers)
