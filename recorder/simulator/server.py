@@ -21,13 +21,15 @@ from typing import Generic, Protocol, TypeVar
 
 from recorder.config import Secret, Source, Subscribe
 from recorder.errors import ConfigError, RecorderError
-from recorder.simulator import infoway_replay, okx_replay
+from recorder.simulator import infoway_replay, okex_v3_replay, okx_replay
 from recorder.simulator.clock import ManualClock, SystemClock
 from recorder.simulator.connection import Connection, SimulatedVenue, websockets
 from recorder.simulator.faults import Fault, Target
 from recorder.simulator.infoway import DEPTH, InfowayVenue
 from recorder.simulator.infoway_list import LISTINGS as INFOWAY
 from recorder.simulator.market import Listing, Market
+from recorder.simulator.okex_v3 import OkexV3Venue
+from recorder.simulator.okex_v3_list import listings
 from recorder.simulator.okx import OkxVenue
 from recorder.simulator.okx_listings import LISTINGS, dated
 from recorder.simulator.replay import Dialect, Replay
@@ -251,8 +253,22 @@ def _infoway(rate: float) -> TickingVenue:
     return InfowayVenue(Market(INFOWAY, clock.wall_us(), rate=rate, depth=DEPTH), clock=clock)
 
 
-VENUES: dict[str, Callable[[float], TickingVenue]] = {"okx": _okx_whole, "infoway": _infoway}
-DIALECTS: dict[str, Dialect] = {"okx": okx_replay.REPLAYED, "infoway": infoway_replay.REPLAYED}
+def _okex_v3(rate: float) -> TickingVenue:
+    clock = SystemClock()
+    now = clock.wall_us()
+    return OkexV3Venue(Market(listings(now // 1000), now, rate=rate), clock=clock)
+
+
+VENUES: dict[str, Callable[[float], TickingVenue]] = {
+    "okx": _okx_whole,
+    "infoway": _infoway,
+    "okex_v3": _okex_v3,
+}
+DIALECTS: dict[str, Dialect] = {
+    "okx": okx_replay.REPLAYED,
+    "infoway": infoway_replay.REPLAYED,
+    "okex_v3": okex_v3_replay.REPLAYED,
+}
 DEMO_RATE = 150.0  # trades a second over all instruments: lively to watch, a few percent of a core
 INFOWAY_CHANNELS = ("trade", "depth", "kline_1m")
 
