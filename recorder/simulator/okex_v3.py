@@ -27,7 +27,7 @@ from recorder.simulator.faults import Fault, Faults, Link
 from recorder.simulator.limits import allowed
 from recorder.simulator.market import Market
 from recorder.simulator.okex_v3_channels import MISSING, arg_of, key_of, refusal, words
-from recorder.simulator.okex_v3_commands import decode, error
+from recorder.simulator.okex_v3_commands import GRANTED, Ask, asked, decode, error
 from recorder.simulator.okex_v3_list import listings
 from recorder.simulator.okex_v3_login import ACCOUNTS, Account, refused
 from recorder.simulator.okex_v3_push import Pusher
@@ -50,14 +50,6 @@ class Rules:
 
 
 NO_LIMITS = Rules(0.0, 0, 0, 0)
-
-
-class _Asked(msgspec.Struct):
-    op: str = ""
-    args: list[str] | str = msgspec.field(default_factory=list)
-
-
-_asked = msgspec.json.Decoder(_Asked)
 
 
 @dataclass(slots=True, eq=False)
@@ -136,15 +128,11 @@ class OkexV3Venue(MarketVenue[OkexSession]):
         if self.rules.request_bytes and len(message) > self.rules.request_bytes:
             link.close(1009, "")
             return
-        try:
-            asked = _asked.decode(message)
-        except (msgspec.MsgspecError, UnicodeDecodeError):
-            asked = _Asked()
         limit = self.rules.operations_per_hour
         if limit and not allowed(session.operations, self.clock.monotonic(), limit, HOUR):
             self._error(session, "30026")
         else:
-            self._request(session, asked.op, [asked.args] if isinstance(asked.args, str) else asked.args)
+            self._request(session, asked(message))
 
     def serve(self, request: HttpRequest) -> HttpResponse:
         """There is no REST."""
@@ -167,7 +155,8 @@ class OkexV3Venue(MarketVenue[OkexSession]):
 
     # --- requests -------------------------------------------------------------------------------------------------
 
-    def _request(self, session: OkexSession, op: str, args: list[str]) -> None:
+    def _request(self, session: OkexSession, ask: Ask) -> None:
+        op, args = ask.op, [ask.args] if isinstance(ask.args, str) else ask.args
         if op == "login":
             self._login(session, args)
         elif op not in ("subscribe", "unsubscribe"):
@@ -185,7 +174,7 @@ class OkexV3Venue(MarketVenue[OkexSession]):
         code = "30042" if session.known else refused(args, self._accounts, self.clock.wall_us() / 1e6)
         if not code:
             session.known = True
-            _say(session, {"event": "login", "success": True})
+            session.link.push(deflated_frame(GRANTED))
             return
         self._error(session, code)
         if not session.known:

@@ -1,6 +1,7 @@
-"""What one can ask of the simulated OKEx v3 besides the faults of any venue: errors, any text, compression gone wrong.
+"""What clients ask of OKEx v3, and what tests can ask of the simulated one besides the faults of any venue: errors, any
+text, compression gone wrong.
 
-Owns these requests (names and fields are the control endpoint's JSON). None of them lasts.
+Owns reading both (of the latter, names and fields are the control endpoint's JSON). Nothing here lasts.
 """
 
 from __future__ import annotations
@@ -16,6 +17,25 @@ from recorder.simulator.okex_v3_channels import words
 from recorder.simulator.wire import frame
 
 MAX_MIB = 4_096
+GRANTED = b'{"event":"login","success":true}'
+
+
+class Ask(msgspec.Struct):
+    """A request of a client; one argument may stand without its array."""
+
+    op: str = ""
+    args: list[str] | str = msgspec.field(default_factory=list)
+
+
+_ask = msgspec.json.Decoder(Ask)
+
+
+def asked(message: bytes) -> Ask:
+    """What a message asks; nothing, where it is no request."""
+    try:
+        return _ask.decode(message)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return Ask()
 
 
 class Garbled(Enum):
