@@ -99,6 +99,40 @@ class Client:
             messages.append(json.loads(inflate(data)))
 
 
+class Reader:
+    """A book as the documents say it is to be kept, and its checksum by a rule written down once more."""
+
+    def __init__(self) -> None:
+        self.sides: dict[str, dict[float, list[Any]]] = {}
+        self.taken = 0
+
+    def take(self, message: dict[str, Any]) -> bool:
+        """Whether the checksum of what the book has become is the one that was sent."""
+        (data,) = message["data"]
+        assert list(message) == ["table", "action", "data"]
+        assert list(data) == ["instrument_id", "asks", "bids", "timestamp", "checksum"]
+        if message["action"] == "partial":
+            self.sides = {"bids": {}, "asks": {}}
+        for name, side in self.sides.items():
+            for level in data[name]:
+                side[float(level[0])] = level
+                if level[1] == "0":
+                    del side[float(level[0])]
+        self.taken += 1
+        return bool(self.checksum() == data["checksum"])
+
+    def checksum(self) -> int:
+        """CRC32 as a signed number of at most 25 bids and asks in turn."""
+        bids = [level[:2] for _, level in sorted(self.sides["bids"].items(), reverse=True)][:25]
+        asks = [level[:2] for _, level in sorted(self.sides["asks"].items())][:25]
+        parts: list[str] = []
+        for n in range(25):
+            for side in (bids, asks):
+                parts += side[n] if n < len(side) else []
+        found = zlib.crc32(":".join(parts).encode())
+        return found - 2**32 if found >= 2**31 else found
+
+
 def _pong() -> bytes:
     stream = zlib.compressobj(1, zlib.DEFLATED, -15)
     return stream.compress(b"pong") + stream.flush()

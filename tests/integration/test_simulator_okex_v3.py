@@ -15,7 +15,7 @@ from recorder.simulator.faults import Breakbook, Resetbook
 from recorder.simulator.okex_v3 import OkexV3Venue, Rules
 from recorder.simulator.okex_v3_channels import CANDLES, CHANNELS
 from recorder.simulator.server import Simulator
-from tests.integration.okexv3client import BTC, Client, inflate, names, rows, venue
+from tests.integration.okexv3client import BTC, Client, Reader, inflate, names, rows, venue
 
 ISO = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 
@@ -254,40 +254,6 @@ def test_the_ledger(simulator: Simulator[OkexV3Venue], client: Client) -> None:
 
 
 # --- books ---------------------------------------------------------------------------------------------------------
-
-
-class Reader:
-    """A book as the documents say it is to be kept, and its checksum by a rule written down once more."""
-
-    def __init__(self) -> None:
-        self.sides: dict[str, dict[float, list[Any]]] = {}
-        self.taken = 0
-
-    def take(self, message: dict[str, Any]) -> bool:
-        """Whether the checksum of what the book has become is the one that was sent."""
-        (data,) = message["data"]
-        assert list(message) == ["table", "action", "data"]
-        assert list(data) == ["instrument_id", "asks", "bids", "timestamp", "checksum"]
-        if message["action"] == "partial":
-            self.sides = {"bids": {}, "asks": {}}
-        for name, side in self.sides.items():
-            for level in data[name]:
-                side[float(level[0])] = level
-                if level[1] == "0":
-                    del side[float(level[0])]
-        self.taken += 1
-        return bool(self.checksum() == data["checksum"])
-
-    def checksum(self) -> int:
-        """CRC32 as a signed number of at most 25 bids and asks in turn."""
-        bids = [level[:2] for _, level in sorted(self.sides["bids"].items(), reverse=True)][:25]
-        asks = [level[:2] for _, level in sorted(self.sides["asks"].items())][:25]
-        parts: list[str] = []
-        for n in range(25):
-            for side in (bids, asks):
-                parts += side[n] if n < len(side) else []
-        found = zlib.crc32(":".join(parts).encode())
-        return found - 2**32 if found >= 2**31 else found
 
 
 @pytest.mark.parametrize("channel", ["depth", "depth_l2_tbt"])
