@@ -6,7 +6,7 @@ is no REST here.
 Recorded: every frame compressed, acks first and then what is known already, one ack an argument. Captured: the error
 30040, `ping` and `pong`. From the documentation of its fork OKExChain: 240 operations an hour, one connection a second,
 the end after 30 seconds without data or heartbeat. Guesses: 429 in the handshake, code 30026 for what is too frequent,
-30030 for what is no request, close code 1000 (after a refused login, too), 1009 for a request longer than 4096 bytes;
+30039 for what is no request, close code 1000 (after a refused login, too), 1009 for a request longer than 4096 bytes;
 that an unsubscription is acknowledged like a subscription; that a private channel without login is met with 30041.
 """
 
@@ -159,9 +159,7 @@ class OkexV3Venue(MarketVenue[OkexSession]):
         op, args = ask.op, [ask.args] if isinstance(ask.args, str) else ask.args
         if op == "login":
             self._login(session, args)
-        elif op not in ("subscribe", "unsubscribe"):
-            self._error(session, "30030")
-        elif not args:
+        elif op not in ("subscribe", "unsubscribe") or not args:
             self._error(session, "30039")
         else:
             answer = self._subscribe if op == "subscribe" else self._unsubscribe

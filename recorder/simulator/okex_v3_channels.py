@@ -44,7 +44,7 @@ MESSAGES = {
     "30026": "Requested too frequent",
     "30027": "Login failure",
     "30030": "Endpoint request failed",
-    "30039": "Channel cannot be blank",
+    "30039": "Unrecognized request",
     "30041": "User not logged in / User must be logged in",
     "30042": "Already logged in",
 }

@@ -6,6 +6,7 @@ inside a gap; nothing was invented; every payload is the one that the number imp
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import psycopg
@@ -50,11 +51,20 @@ def gaps(
     return tuple(Gap(int(str(a)), int(str(b)), float(str(s)), str(c)) for a, b, s, c in rows)
 
 
-def judge(url: str, symbol: str, issued: int, *, source: str = "okx", channel: str = "trades") -> Finding:
-    """Assert the four properties up to the last stored number; `issued` is the highest number that can exist."""
+def judge(
+    url: str,
+    symbol: str,
+    issued: int,
+    *,
+    source: str = "okx",
+    channel: str = "trades",
+    spelled: Callable[[int], tuple[str, str, str]] = trade_of,
+) -> Finding:
+    """Assert the four properties up to the last stored number; `issued` is the highest number that can exist, and
+    `spelled` says how trade n is written. A venue that aggregates nothing tells no count."""
     with psycopg.connect(url) as conn:
         rows = conn.execute(
-            "SELECT trade_id::bigint, price::text, size::text, side, count FROM trades "
+            "SELECT trade_id::bigint, price::text, size::text, side, coalesce(count, 1) FROM trades "
             "WHERE symbol = %s AND source = %s AND channel = %s ORDER BY 1",
             (symbol, source, channel),
         ).fetchall()
@@ -65,7 +75,7 @@ def judge(url: str, symbol: str, issued: int, *, source: str = "okx", channel: s
     assert not twice, f"stored twice: {twice[:10]} … {len(twice)} in all"
     assert ids[-1] <= issued, f"invented: {ids[-1]} > {issued}"
     _partition(ids, holes)
-    wrong = [row for row in rows if (row[1], row[2], row[3]) != trade_of(int(row[0])) or row[4] != 1]
+    wrong = [row for row in rows if (row[1], row[2], row[3]) != spelled(int(row[0])) or row[4] != 1]
     assert not wrong, f"payload changed: {wrong[:3]}"
     return Finding(len(ids), ids[0], ids[-1], holes)
 

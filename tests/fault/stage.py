@@ -8,16 +8,17 @@ from __future__ import annotations
 import itertools
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psycopg
 
 from recorder.records import now_us
 from recorder.simulator.okx import OkxVenue, Rules
-from recorder.simulator.oracle import NumberedMarket
+from recorder.simulator.oracle import NumberedMarket, trade_of
 from recorder.simulator.server import Simulator
 from tests.fault.ledger import Finding, judge
 from tests.fault.process import RecorderProcess, okx_toml, until
@@ -30,19 +31,22 @@ RULES = Rules(operations_per_hour=0, connects_per_second=0)
 
 @dataclass
 class Oracle:
-    """A recorder, its venue, and the database as the judge reaches it."""
+    """A recorder, its venue, and the database as the judge reaches it. `spelled`: how the venue writes trade n."""
 
     recorder: RecorderProcess
-    simulator: Simulator[OkxVenue]
+    simulator: Simulator[Any]
     database: str
+    source: str = "okx"
+    channel: str = "trades"
+    spelled: Callable[[int], tuple[str, str, str]] = trade_of
 
     def connections(self) -> int:
         """How many connections the venue has seen."""
-        return self.simulator.call(lambda: len(self.simulator.venue.ledger().connections))
+        return int(self.simulator.call(lambda: len(self.simulator.venue.ledger().connections)))
 
     def issued(self, symbol: str = SYMBOL) -> int:
         """The highest number that exists."""
-        return self.simulator.call(lambda: self.simulator.venue.ledger().issued[symbol])
+        return int(self.simulator.call(lambda: self.simulator.venue.ledger().issued[symbol]))
 
     def start(self, failpoint: str = "") -> None:
         """Start it and, unless it may die before, wait until the venue has it."""
@@ -68,7 +72,8 @@ class Oracle:
         until(lambda: self.stored() >= present, 120, f"the present is stored\n{self.recorder.tail()}")
         time.sleep(2.5)  # the grace of missing ids, in the recorder's own time
         assert self.recorder.stop() == 0, self.recorder.tail()
-        return judge(self.database, SYMBOL, self.issued())
+        about = {"source": self.source, "channel": self.channel}
+        return judge(self.database, SYMBOL, self.issued(), spelled=self.spelled, **about)
 
     def downtimes(self) -> list[float]:
         """Seconds between the end of each connection and the beginning of the next, as the venue saw them."""

@@ -119,9 +119,9 @@ def test_what_does_not_exist(client: Client, arg: str) -> None:
 @pytest.mark.parametrize(
     ("message", "code"),
     [
-        ("[]", 30030),
-        ("nonsense", 30030),
-        ('{"op":"dance","args":["a"]}', 30030),
+        ("[]", 30039),
+        ("nonsense", 30039),
+        ('{"op":"dance","args":["a"]}', 30039),
         ('{"op":"subscribe","args":[]}', 30039),
         ('{"op":"subscribe","args":[""]}', 30039),
         ('{"op":"subscribe","args":["spot/account:BTC"]}', 30041),
