@@ -11,7 +11,7 @@ import json
 import sys
 from pathlib import Path
 
-from recorder.simulator import infoway, okex_v3
+from recorder.simulator import infoway, okex_v1, okex_v1_oracle, okex_v3
 from recorder.simulator.clock import SystemClock
 from recorder.simulator.infoway import InfowayVenue
 from recorder.simulator.infoway_oracle import numbered
@@ -33,6 +33,9 @@ def venue(options: argparse.Namespace) -> TickingVenue:
         symbols = options.symbol or ["BTC-USDT"]
         market = NumberedMarket(symbols, clock.wall_us(), rate=rate, calm=options.calm)
         return OkexV3Venue(market, rules=okex_v3.NO_LIMITS, clock=clock)
+    if options.venue == "okex_v1":
+        trades = okex_v1_oracle.numbered(options.symbol or ["btc_usdt"], clock.wall_us(), rate=rate, calm=options.calm)
+        return okex_v1.OkexV1Venue(trades, rules=okex_v1.NO_LIMITS, clock=clock)
     kind = FlatOut if options.flat_out else OkxVenue
     symbols = [*(options.symbol or ["BTC-USDT"]), *crowd(options.crowd)]
     rate = 0.0 if options.flat_out else rate
@@ -43,7 +46,7 @@ def venue(options: argparse.Namespace) -> TickingVenue:
 def main(arguments: list[str]) -> int:
     """Serve numbered trades until standard input ends."""
     parser = argparse.ArgumentParser(prog="python -m recorder.simulator", description=__doc__)
-    parser.add_argument("--venue", choices=("okx", "infoway", "okex_v3"), default="okx")
+    parser.add_argument("--venue", choices=("okx", "infoway", "okex_v1", "okex_v3"), default="okx")
     parser.add_argument("--symbol", action="append", help="may be repeated; bitcoin if there is none")
     parser.add_argument("--crowd", type=int, default=0, help="so many perpetuals (C000-USDT-SWAP …) besides")
     parser.add_argument("--calm", action="store_true", help="books that cost little, for hundreds of symbols")

@@ -95,10 +95,14 @@ class Fanout:
             self.send(waiting, payload())
 
     def send(self, subscribers: Collection[Subscriber], message: bytes) -> None:
-        """Send a message to these, with its duplicate or a bad neighbour where faults want that."""
-        data, faults, messages = self._pack(message), self._faults, [message]
+        """Send a message to these."""
+        self.deliver(subscribers, message, self._pack(message), self._bad)
+
+    def deliver(self, subscribers: Collection[Subscriber], message: bytes, data: bytes, bad: Sequence[bytes]) -> None:
+        """Send these a message, `data` in a frame, with its duplicate or a bad neighbour where faults want that."""
+        faults, messages = self._faults, [message]
         if faults.duplicate or faults.poison:
-            data, twice, poison = faults.mangle(data, self._bad)
+            data, twice, poison = faults.mangle(data, bad)
             faults.duplicated += twice * len(subscribers)
             faults.poisoned += poison * len(subscribers)
             messages *= 1 + twice

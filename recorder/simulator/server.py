@@ -21,7 +21,7 @@ from typing import Generic, Protocol, TypeVar
 
 from recorder.config import Secret, Source, Subscribe
 from recorder.errors import ConfigError, RecorderError
-from recorder.simulator import infoway_replay, okex_v3_replay, okx_replay
+from recorder.simulator import infoway_replay, okex_v1_list, okex_v1_replay, okex_v3_replay, okx_replay
 from recorder.simulator.clock import ManualClock, SystemClock
 from recorder.simulator.connection import Connection, SimulatedVenue, websockets
 from recorder.simulator.faults import Fault, Target
@@ -30,6 +30,7 @@ from recorder.simulator.infoway_list import LISTINGS as INFOWAY
 from recorder.simulator.market import Listing, Market
 from recorder.simulator.okex_v3 import OkexV3Venue
 from recorder.simulator.okex_v3_list import listings
+from recorder.simulator.okex_v1 import OkexV1Venue
 from recorder.simulator.okx import OkxVenue
 from recorder.simulator.okx_listings import LISTINGS, dated
 from recorder.simulator.replay import Dialect, Replay
@@ -259,15 +260,22 @@ def _okex_v3(rate: float) -> TickingVenue:
     return OkexV3Venue(Market(listings(now // 1000), now, rate=rate), clock=clock)
 
 
+def _okex_v1(rate: float) -> TickingVenue:
+    clock = SystemClock()
+    return OkexV1Venue(Market(okex_v1_list.LISTINGS, clock.wall_us(), rate=rate, depth=okex_v1_list.DEPTH), clock=clock)
+
+
 VENUES: dict[str, Callable[[float], TickingVenue]] = {
     "okx": _okx_whole,
     "infoway": _infoway,
     "okex_v3": _okex_v3,
+    "okex_v1": _okex_v1,
 }
 DIALECTS: dict[str, Dialect] = {
     "okx": okx_replay.REPLAYED,
     "infoway": infoway_replay.REPLAYED,
     "okex_v3": okex_v3_replay.REPLAYED,
+    "okex_v1": okex_v1_replay.REPLAYED,
 }
 DEMO_RATE = 150.0  # trades a second over all instruments: lively to watch, a few percent of a core
 INFOWAY_CHANNELS = ("trade", "depth", "kline_1m")
