@@ -36,7 +36,7 @@ from recorder.simulator.wire import HttpRequest, HttpResponse
 
 PACKED, SPOT, FUTURES, OKCOIN = "/ws/v1", "/websocket", "/websocket/okexapi", "/websocket/okcoinapi"
 PATHS = frozenset({PACKED, SPOT, FUTURES, OKCOIN})
-KEYS = {"simulated-key": "simulated-secret"}
+KEYS = {"demo": "demo-secret"}
 CODES = {True: ("20020", "20024"), False: ("10005", "10017")}  # unknown key, bad signature; of contracts or not
 
 

@@ -15,7 +15,7 @@ PAIRS = (
     Listing("eth_usdt", "SPOT", 4_521_300, 4, 6, 5_000_000, spacing=300, weight=2),
     Listing("etc_usdt", "SPOT", 162_130, 4, 6, 50_000_000, spacing=30),
     Listing("bch_btc", "SPOT", 11_512_000, 8, 8, 500_000_000, spacing=2_000),
-    Listing("soc_btc", "SPOT", 900, 9, 0, 90_000, spacing=1),  # 9E-7; a place finer than the venue's prices were
+    Listing("soc_btc", "SPOT", 700, 9, 0, 90_000, spacing=1),  # 7E-7; a place finer than the venue's prices were
     Listing("btc_usd", "SPOT", 639_600, 2, 3, 9_000, spacing=24),  # OKCoin's
 )
 FUTURES = (("btc", 640_210, 2), ("etc", 16_250, 3))

@@ -16,11 +16,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from typing import NamedTuple
 
 from recorder.simulator.book import Update
-from recorder.simulator.deflate import BINARY, deflated, deflated_frame
+from recorder.simulator.deflate import BINARY, NOISE, bomb, deflated_frame, truncated
 from recorder.simulator.fanout import Fanout, Key, Subscriber
 from recorder.simulator.market import Instrument, Match, Trade
 from recorder.simulator.okex_v1_names import (
@@ -46,8 +46,6 @@ from recorder.simulator.spans import HOUR
 from recorder.simulator.wire import frame
 
 AGAIN = 60  # trades that come on subscribing
-BOMB = 65 << 20  # bytes: more than a careful client inflates
-PIECE = 1 << 20
 BAD_FRAMES = (
     frame(b'[{"binary":0,"channel":"ok_sub_spot_btc_usdt_deals","data":[["1","'),
     frame(b'[{"binary":0,"channel":"ok_sub_spot_btc_usdt_deals","data":[["x",{},[],null,"up"]]}]'),
@@ -57,13 +55,14 @@ BAD_FRAMES = (
 )
 
 
-@cache
-def bad_packed() -> tuple[bytes, ...]:
-    """Bad frames of a compressed connection: a bomb, no deflate, a stream that ends too early, nonsense in a good one."""
-    bomb = b"".join((b'[{"binary":1,"channel":"', *(b" " * PIECE for _ in range(BOMB // PIECE))))
-    good = b'[{"binary":1,"channel":"ok_sub_spot_btc_usdt_deals","data":[["1","1","1","00:00:00","bid"]]}]'
-    streams = deflated(bomb), b"\xff\xfe no deflate", deflated(good * 20)[:-20], deflated(good[:-9])
-    return tuple(frame(stream, BINARY) for stream in streams)
+GOOD = b'[{"binary":1,"channel":"ok_sub_spot_btc_usdt_deals","data":[["1","1","1","00:00:00","bid"]]}]'
+BAD_PACKED = (
+    frame(bomb(), BINARY),
+    frame(NOISE, BINARY),
+    frame(truncated(GOOD), BINARY),
+    deflated_frame(GOOD[:-9]),
+    deflated_frame(GOOD.replace(b"00:00:00", b"24:61")),
+)
 
 
 class Manner(NamedTuple):
@@ -82,7 +81,7 @@ PLAIN = Manner(packed=False, binary=0)
 
 @dataclass(slots=True, eq=False)
 class Reader(Subscriber):
-    """A subscriber, and in which manner it wants to be told."""
+    """A subscriber, and in which manner it wants to be told, whatever its `pack`."""
 
     manner: Manner = PLAIN
 
@@ -188,7 +187,7 @@ class Pusher(Fanout):
             groups.setdefault(one.manner, []).append(one)
         for manner, readers in groups.items():
             message = enveloped(body, manner.binary if marked else None, self._switched.manners)
-            bad = bad_packed() if manner.packed and self._faults.poison else BAD_FRAMES
+            bad = BAD_PACKED if manner.packed else BAD_FRAMES
             self.deliver(readers, message, manner.frame(message), bad)
 
     def _push_trades(self, instrument: Instrument, trades: Sequence[Trade]) -> None:

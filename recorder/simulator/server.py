@@ -28,9 +28,9 @@ from recorder.simulator.faults import Fault, Target
 from recorder.simulator.infoway import DEPTH, InfowayVenue
 from recorder.simulator.infoway_list import LISTINGS as INFOWAY
 from recorder.simulator.market import Listing, Market
+from recorder.simulator.okex_v1 import OkexV1Venue
 from recorder.simulator.okex_v3 import OkexV3Venue
 from recorder.simulator.okex_v3_list import listings
-from recorder.simulator.okex_v1 import OkexV1Venue
 from recorder.simulator.okx import OkxVenue
 from recorder.simulator.okx_listings import LISTINGS, dated
 from recorder.simulator.replay import Dialect, Replay
