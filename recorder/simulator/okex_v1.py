@@ -187,7 +187,7 @@ class OkexV1Venue(MarketVenue[V1Session]):
             self._answer(session, failed(name, code), manner)
         elif not self.faults.ignores(*key):
             first = session.subscriber
-            reader = Reader(first.link, first.page, first.journal, manner)
+            reader = Reader(first.link, first.page, first.journal, manner.frame, manner)
             session.subscriptions[key] = None
             self._answer(session, accepted("addChannel", name), manner)
             self.pusher.greet(channel, reader)  # first: what it publishes is older than the whole book

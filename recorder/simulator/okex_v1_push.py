@@ -81,7 +81,7 @@ PLAIN = Manner(packed=False, binary=0)
 
 @dataclass(slots=True, eq=False)
 class Reader(Subscriber):
-    """A subscriber, and in which manner it wants to be told, whatever its `pack`."""
+    """A subscriber, and in which manner it wants to be told."""
 
     manner: Manner = PLAIN
 

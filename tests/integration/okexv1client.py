@@ -61,7 +61,7 @@ class Client:
     def frames(self) -> list[tuple[int, str]]:
         """Opcode and text of everything that came until now."""
         self.ws.send('{"event":"ping"}')
-        found = []
+        found: list[tuple[int, str]] = []
         while True:
             opcode, data = self.ws.recv_data()
             text = inflated(opcode, data)
@@ -86,7 +86,7 @@ class Client:
 
     def closing(self) -> tuple[list[str], int]:
         """Everything up to the close frame, and its code."""
-        found = []
+        found: list[str] = []
         while True:
             opcode, data = self.ws.recv_data(control_frame=True)
             if opcode == websocket.ABNF.OPCODE_CLOSE:
