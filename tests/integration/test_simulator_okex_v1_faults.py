@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import zlib
@@ -15,7 +16,7 @@ import pytest
 import websocket
 
 from recorder.simulator import faults
-from recorder.simulator.okex_v1_commands import Error, Say
+from recorder.simulator.okex_v1_commands import Error, Say, decode
 from recorder.simulator.okex_v1_oracle import Ids
 from recorder.simulator.okex_v1_push import BAD_FRAMES
 from recorder.simulator.okex_v1_replay import REPLAYED
@@ -212,6 +213,15 @@ def test_a_handshake_refused(simulator: Venue) -> None:
     with pytest.raises(websocket.WebSocketBadStatusException, match="403"):
         Client(simulator)
     Client(simulator).__exit__()
+
+
+def test_the_documents_requests() -> None:
+    """Every request in the document is one that the venue knows."""
+    text = (ROOT / "docs" / "simulator-okex-v1.md").read_text()
+    found = re.findall(r"^\| `(\{.*?\})` \|", text, re.MULTILINE)
+    assert len(found) == 14
+    for request in found:
+        assert decode(request.encode())
 
 
 # --- recordings ------------------------------------------------------------------------------------------------------
