@@ -42,7 +42,7 @@ _KINDS = {"ticker": TICKER, "depth": BOOK, "deals": TRADES, "trade": TRADES}
 
 @dataclass(frozen=True, slots=True)
 class Channel:
-    """What a name asks for. `symbol`: `btc_usdt`, `btc_this_week`, or `btc` where it is about the coin alone."""
+    """What a name asks for. `symbol`: `btc_usdt`, `btc_usd_this_week`, or `btc_usd` for what is about a coin."""
 
     name: str
     kind: str
@@ -60,12 +60,12 @@ def parse(name: str) -> Channel | None:
     if found := _SPOT.fullmatch(name):
         return _channel(name, found["symbol"], found)
     if found := _FORECAST.fullmatch(name):
-        return Channel(name, FORECAST, found["coin"])
+        return Channel(name, FORECAST, f"{found['coin']}_usd")
     found = _FUTURES.fullmatch(name)
     if found is None:
         return None
     if found["index"]:
-        return Channel(name, INDEX, found["coin"])
+        return Channel(name, INDEX, f"{found['coin']}_usd")
     fits = {"depth": not found["period"], "kline": bool(found["period"])}
     if not fits.get(found["plain"], not (found["levels"] or found["period"])):
         return None
@@ -82,7 +82,7 @@ def _channel(name: str, symbol: str, found: re.Match[str]) -> Channel:
 
 def future(coin: str, week: str) -> str:
     """How the market calls the contract of a coin that is next in that rhythm."""
-    return f"{coin}_{week}"
+    return f"{coin}_usd_{week}"
 
 
 def week_of(symbol: str) -> str:
@@ -91,7 +91,7 @@ def week_of(symbol: str) -> str:
 
 
 def coin_of(symbol: str) -> str:
-    """btc of btc_usdt and of btc_this_week."""
+    """btc of btc_usdt and of btc_usd_this_week."""
     return symbol.partition("_")[0]
 
 

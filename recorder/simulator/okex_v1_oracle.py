@@ -44,6 +44,6 @@ class _Numbered(NumberedMarket):
 def numbered(
     symbols: Sequence[str], start_us: int, *, rate: float = 2_000.0, depth: int = 200, calm: bool = False
 ) -> NumberedMarket:
-    """A market with so many numbered trades a second on each symbol (`btc_usdt`, `btc_this_week`).
+    """A market with so many numbered trades a second on each symbol (`btc_usdt`, `btc_usd_this_week`).
     `calm`: their books cost little (see `Listing`)."""
     return _Numbered(symbols, start_us, rate=rate, depth=depth, calm=calm)

@@ -88,7 +88,7 @@ class Reader(Subscriber):
 
 class Pusher(Fanout):
     """The listener of a market: formats an event only when somebody wants it. A key is a channel's name, and the symbol
-    or the coin that it is about."""
+    that it is about."""
 
     def __init__(self, instruments: Mapping[str, Instrument], switched: Switched) -> None:
         super().__init__(instruments, switched, BAD_FRAMES)
@@ -106,7 +106,7 @@ class Pusher(Fanout):
         """The instrument whose time and price a channel runs on, None where nothing like that is listed."""
         if channel.kind not in (INDEX, FORECAST):
             return self._instruments.get(channel.symbol)
-        coin = channel.symbol
+        coin = coin_of(channel.symbol)
         if future(coin, "this_week") not in self._instruments:
             return None
         pair = f"{coin}_usdt" if channel.kind == INDEX else ""
@@ -253,6 +253,6 @@ class Pusher(Fanout):
             if channel.startswith(beginnings)
             for link, one in readers.items()
         }
-        if wanted and not self._faults.mutes(name, coin):
+        if wanted and not self._faults.mutes(name, f"{coin}_usd"):
             price, _ = index(instrument.mark, instrument.listing.price_places, at_ms)
             self._tell(wanted.values(), forecast(name, price, at_ms), marked=False)

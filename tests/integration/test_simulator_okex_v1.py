@@ -31,7 +31,7 @@ from tests.integration.okexv1client import (
 )
 
 TEXT, BINARY = websocket.ABNF.OPCODE_TEXT, websocket.ABNF.OPCODE_BINARY
-BTC, WEEK = "btc_usdt", "btc_this_week"
+BTC, WEEK = "btc_usdt", "btc_usd_this_week"
 DEALS, DEPTH, TICKER = (f"ok_sub_spot_{BTC}_{kind}" for kind in ("deals", "depth", "ticker"))
 TRADE, FUTURE_DEPTH, FUTURE_TICKER = (f"ok_sub_futureusd_btc_{kind}_this_week" for kind in ("trade", "depth", "ticker"))
 HOUR = 3600

@@ -15,7 +15,7 @@ from recorder.simulator.okex_v1_commands import Manners
 from recorder.simulator.okex_v1_names import delivery
 from tests.integration.okexv1client import MIDNIGHT, PACKED, SPOT, Client, Message, Venue, pushes, venue
 
-BTC, CHEAP, WEEK = "btc_usdt", "soc_btc", "btc_this_week"
+BTC, CHEAP, WEEK = "btc_usdt", "soc_btc", "btc_usd_this_week"
 DEPTH, FUTURE_DEPTH = f"ok_sub_spot_{BTC}_depth", "ok_sub_futureusd_btc_depth_this_week"
 TICKER, FUTURE_TICKER = f"ok_sub_spot_{BTC}_ticker", "ok_sub_futureusd_btc_ticker_this_week"
 INDEX, FORECAST = "ok_sub_futureusd_btc_index", "btc_forecast_price"

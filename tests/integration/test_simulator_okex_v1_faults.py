@@ -273,9 +273,9 @@ def test_a_process_of_its_own() -> None:
     """The oracle numbers trades of pairs and contracts: size, price and side follow from the number, and so does the
     id; it ends with its standard input."""
     command = [sys.executable, "-m", "recorder.simulator", "--venue", "okex_v1", "--rate", "300"]
-    command += ["--symbol", BTC, "--symbol", "btc_quarter"]
-    ids = Ids([BTC, "btc_quarter"])
-    channels = {DEALS: BTC, "ok_sub_futureusd_btc_trade_quarter": "btc_quarter"}
+    command += ["--symbol", BTC, "--symbol", "btc_usd_quarter"]
+    ids = Ids([BTC, "btc_usd_quarter"])
+    channels = {DEALS: BTC, "ok_sub_futureusd_btc_trade_quarter": "btc_usd_quarter"}
     with subprocess.Popen(command, cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stdin is not None

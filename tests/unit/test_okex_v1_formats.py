@@ -28,7 +28,7 @@ from recorder.simulator.okex_v1_text import Text, accepted, clock, enveloped, fa
 from tests import samples
 
 BTC = next(one for one in LISTINGS if one.symbol == "btc_usdt")
-WEEK = listed("btc_this_week", 99_805, 2, 4_000)
+WEEK = listed("btc_usd_this_week", 99_805, 2, 4_000)
 NOON = 1_500_000_000_000 // 86_400_000 * 86_400_000 - 8 * 3_600_000  # 00:00:00 in China
 
 
@@ -184,12 +184,12 @@ def test_clock(utc: str, shown: str) -> None:
         ("ok_sub_spot_etc_usdt_ticker", ("ticker", "etc_usdt", 0, "")),
         ("ok_sub_spot_bt1_btc_depth_20", ("top", "bt1_btc", 20, "")),
         ("ok_sub_spot_bch_btc_kline_3day", ("kline", "bch_btc", 0, "3day")),
-        ("ok_sub_futureusd_btc_trade_next_week", ("trades", "btc_next_week", 0, "")),
-        ("ok_sub_futureusd_eos_depth_quarter", ("book", "eos_quarter", 0, "")),
-        ("ok_sub_futureusd_eos_depth_this_week_5", ("top", "eos_this_week", 5, "")),
-        ("ok_sub_futureusd_btc_kline_this_week_12hour", ("kline", "btc_this_week", 0, "12hour")),
-        ("ok_sub_futureusd_btc_index", ("index", "btc", 0, "")),
-        ("btc_forecast_price", ("forecast", "btc", 0, "")),
+        ("ok_sub_futureusd_btc_trade_next_week", ("trades", "btc_usd_next_week", 0, "")),
+        ("ok_sub_futureusd_eos_depth_quarter", ("book", "eos_usd_quarter", 0, "")),
+        ("ok_sub_futureusd_eos_depth_this_week_5", ("top", "eos_usd_this_week", 5, "")),
+        ("ok_sub_futureusd_btc_kline_this_week_12hour", ("kline", "btc_usd_this_week", 0, "12hour")),
+        ("ok_sub_futureusd_btc_index", ("index", "btc_usd", 0, "")),
+        ("btc_forecast_price", ("forecast", "btc_usd", 0, "")),
     ],
 )
 def test_names(name: str, channel: tuple[str, str, int, str]) -> None:
@@ -224,7 +224,9 @@ def test_deliveries(at: str, days: tuple[str, ...]) -> None:
     assert tuple(one.strftime("%m-%d") for one in due) == days
     assert {(one.weekday(), one.hour, one.minute) for one in due} == {(4, 8, 0)}
     ids = [
-        contract_id(f"{coin}_{week}", now) for coin in ("btc", "etc") for week in ("this_week", "next_week", "quarter")
+        contract_id(f"{coin}_usd_{week}", now)
+        for coin in ("btc", "etc")
+        for week in ("this_week", "next_week", "quarter")
     ]
     assert len(set(ids)) == 6
     assert [str(one)[4:8] for one in ids[:3]] == [day.replace("-", "") for day in days]
@@ -275,6 +277,6 @@ def test_ids() -> None:
 
 def test_numbered_contracts() -> None:
     """Numbered trades of contracts and pairs: whole sizes, two places, whatever the name."""
-    market = numbered(["btc_usdt", "btc_quarter"], 0)
+    market = numbered(["btc_usdt", "btc_usd_quarter"], 0)
     kinds = [(one.listing.kind, one.listing.contract, one.listing.size_places) for one in market.instruments.values()]
     assert kinds == [("SPOT", "", 0), ("FUTURES", "100", 0)]
