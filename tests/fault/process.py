@@ -182,9 +182,11 @@ def config_toml(database: str, *sources: str, **more: str) -> str:
 def source_toml(
     ws: str, rest: str, subscribe: dict[str, list[str]], *, name: str = "okx", venue: str = "okx", **options: str
 ) -> str:
-    """One [[source]] with its subscriptions. `subscribe`: channel → symbols; `options`: the venue's own keys."""
+    """One [[source]] with its subscriptions. `subscribe`: channel → symbols, none where the channel needs none;
+    `options`: the venue's own keys."""
     lines = ["[[source]]", f'name = "{name}"', f'venue = "{venue}"', f'endpoints = ["{ws}"]', f'rest = "{rest}"']
     lines += [f'{key} = "{value}"' for key, value in options.items()]
     for channel, symbols in subscribe.items():
-        lines += ["[[source.subscribe]]", f"channels = {json.dumps([channel])}", f"symbols = {json.dumps(symbols)}"]
+        lines += ["[[source.subscribe]]", f"channels = {json.dumps([channel])}"]
+        lines += [f"symbols = {json.dumps(symbols)}"] if symbols else []
     return "\n".join(lines) + "\n"
