@@ -9,64 +9,41 @@ from __future__ import annotations
 import os
 import random
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
 
-import psycopg
 import pytest
 
 from recorder.records import now_us
 from recorder.simulator.faults import Silence
-from recorder.simulator.market import Market
-from recorder.simulator.okex_v1 import OkexV1Venue, Rules
-from recorder.simulator.okex_v1_list import LISTINGS
 from recorder.simulator.okex_v1_oracle import Ids, numbered
 from recorder.simulator.oracle import trade_of
-from recorder.simulator.server import Simulator
-from tests.fault.process import RecorderProcess, config_toml, source_toml, until
+from tests.fault.okexv1stage import VENUE, rows, staged
+from tests.fault.process import until
 from tests.fault.stage import LONG, Oracle
 
 PAIR, CONTRACT = "btc_usdt", "btc_usd_quarter"
 DEALS, TRADE = f"ok_sub_spot_{PAIR}_deals", "ok_sub_futureusd_btc_trade_quarter"
 SYMBOLS = {DEALS: PAIR, TRADE: CONTRACT}
 ON_ITS_WAY = 1_000  # ms: what was sent longer than that before the kill is stored
-ROWS = """SELECT trade_id::bigint, price, size, side FROM trades WHERE source = %s AND channel = %s AND symbol = %s
+ROWS = """SELECT trade_id::bigint, price, size, side, extract(epoch FROM time)::bigint FROM trades WHERE source = %s AND channel = %s AND symbol = %s
           ORDER BY 1"""
 GAPS = """SELECT from_seq, to_seq, cause, extract(epoch FROM to_time - from_time)::float8 FROM gaps
           WHERE source = %s AND channel = %s AND symbol = %s ORDER BY from_seq"""
 
 
-@contextmanager
-def staged(home: Path, database: str, market: Market, *names: str) -> Iterator[Oracle]:
-    """The venue with this market and its own limits, and a recorder of these channels over `/ws/v1`, not started."""
-    with Simulator(OkexV1Venue(market, rules=Rules())) as simulator:
-        where = simulator.ws_url, simulator.http_url
-        source = source_toml(*where, {name: [] for name in names}, name="okex", venue="okex_v1")
-        recorder = RecorderProcess(home, config_toml(database, source))
-        try:
-            yield Oracle(recorder, simulator, database, source="okex")
-        finally:
-            if recorder.process is not None and recorder.process.poll() is None:
-                recorder.kill()
-
-
-def rows(stage: Oracle, query: str, channel: str) -> list[tuple[object, ...]]:
-    """What the database has of a channel."""
-    with psycopg.connect(stage.database) as conn:
-        return conn.execute(query.encode(), (stage.source, channel, SYMBOLS[channel])).fetchall()
-
-
 def stored(stage: Oracle, channel: str) -> list[int]:
-    """The numbers of the trades that are stored, in order; every row is the one that its number implies."""
+    """The numbers of the trades that are stored, in order; every row is the one that its number
+    implies, to the second."""
     ids, found = Ids(SYMBOLS.values()), []
-    for trade_id, price, size, side in rows(stage, ROWS, channel):
-        number = ids.number(SYMBOLS[channel], int(str(trade_id)))
+    tape = stage.simulator.venue.market.instruments[SYMBOLS[channel]].tape
+    for trade_id, price, size, side, seconds in rows(stage, ROWS, VENUE, channel, SYMBOLS[channel]):
+        number = ids.number(SYMBOLS[channel], int(trade_id))
         found.append(number)
         wanted = trade_of(number)
-        assert (Decimal(str(price)), Decimal(str(size)), side) == (Decimal(wanted[0]), Decimal(wanted[1]), wanted[2])
+        assert (price, size, side) == (Decimal(wanted[0]), Decimal(wanted[1]), wanted[2])
+        assert seconds == tape.match(number).ts // 1000
     return found
 
 
@@ -128,29 +105,11 @@ def _judged(stage: Oracle, channel: str, sent: set[int], ends: list[tuple[int, i
     tape = stage.simulator.venue.market.instruments[symbol].tape
     lost = sorted(sent - set(found))
     assert all(any(killed_at - ON_ITS_WAY < tape.match(n).ts <= gone for killed_at, gone in ends) for n in lost)
-    gaps = rows(stage, GAPS, channel)
-    named = [(ids.number(symbol, int(str(a))), ids.number(symbol, int(str(b)))) for a, b, _, _ in gaps]
-    seconds, down = sum(float(str(gap[3])) for gap in gaps), stage.downtime()
+    gaps = rows(stage, GAPS, VENUE, channel, symbol)
+    named = [(ids.number(symbol, int(a)), ids.number(symbol, int(b))) for a, b, _, _ in gaps]
+    seconds, down = sum(float(gap[3]) for gap in gaps), stage.downtime()
     print(f"{symbol}: {len(found)} stored, {len(lost)} lost; gaps {named}, {seconds:.2f} s; down {down:.2f} s")
     assert [(a, b) for a, b in named if b > a + 1] == [(a, b) for a, b in pairwise(found) if b > a + 1]
     assert {gap[2] for gap in gaps} <= {"recorder_down"}
     assert seconds <= down + 2 * len(ends)
     return found
-
-
-@pytest.mark.timeout(120)
-def test_the_tutorials_channel(tmp_path: Path, database: str) -> None:
-    """What the old tutorial subscribes to is recorded over `/ws/v1`: rows in `tickers` under the channel's name."""
-    name = "ok_sub_spot_etc_usdt_ticker"
-    query = "SELECT last_price, bid_price, ask_price FROM tickers WHERE channel = %s AND symbol = %s AND source = %s"
-    with staged(tmp_path / "recorder", database, Market(LISTINGS, now_us(), rate=200), name) as stage:
-
-        def found() -> list[tuple[Decimal, Decimal, Decimal]]:
-            with psycopg.connect(database) as conn:
-                return conn.execute(query.encode(), (name, "etc_usdt", "okex")).fetchall()
-
-        stage.start()
-        stage.ready()
-        until(lambda: len(found()) >= 10, 30, stage.recorder.tail())
-        assert all(0 < bid < ask and 10 < last < 25 for last, bid, ask in found())
-        assert stage.recorder.stop() == 0, stage.recorder.tail()
