@@ -307,7 +307,8 @@ class KeyLogin:
         """`sign`: MD5 of the sorted parameters and, behind them, the secret."""
         signed = f"api_key={self.api_key}&secret_key={self.secret_key}".encode()
         sign = hashlib.md5(signed, usedforsecurity=False).hexdigest().upper()
-        return Request(msgspec.json.encode({"event": "login", "parameters": {"api_key": self.api_key, "sign": sign}}))
+        parameters = {"api_key": str.__str__(self.api_key), "sign": sign}
+        return Request(msgspec.json.encode({"event": "login", "parameters": parameters}))
 
 
 class OkexV1(BaseVenue):
