@@ -27,8 +27,8 @@ PAIR, CONTRACT = "btc_usdt", "btc_usd_quarter"
 DEALS, TRADE = f"ok_sub_spot_{PAIR}_deals", "ok_sub_futureusd_btc_trade_quarter"
 SYMBOLS = {DEALS: PAIR, TRADE: CONTRACT}
 ON_ITS_WAY = 1_000  # ms: what was sent longer than that before the kill is stored
-ROWS = """SELECT trade_id::bigint, price, size, side, extract(epoch FROM time)::bigint FROM trades WHERE source = %s AND channel = %s AND symbol = %s
-          ORDER BY 1"""
+ROWS = """SELECT trade_id::bigint, price, size, side, extract(epoch FROM time)::bigint FROM trades
+          WHERE source = %s AND channel = %s AND symbol = %s ORDER BY 1"""
 GAPS = """SELECT from_seq, to_seq, cause, extract(epoch FROM to_time - from_time)::float8 FROM gaps
           WHERE source = %s AND channel = %s AND symbol = %s ORDER BY from_seq"""
 

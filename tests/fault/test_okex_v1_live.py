@@ -1,11 +1,12 @@
-"""A whole recorder of the oldest protocol: all that is served is stored, in whatever manner; what cannot be inflated costs
-only itself; a login is one; and what the old tutorial subscribes to is recorded."""
+"""A whole recorder of the oldest protocol: all that is served is stored, in whatever manner; what cannot be inflated
+costs only itself; a login is one; and what the old tutorial subscribes to is recorded."""
 
 from __future__ import annotations
 
 import json
 import time
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ EVERY = (
     *(f"ok_sub_futureusd_btc_kline_{week}_{period}" for week in WEEKS for period in PERIODS),
     "ok_sub_futureusd_btc_index",
 )
+_decimals = partial(json.loads, parse_float=Decimal, parse_int=Decimal)
 TABLES = ("trades", "tickers", "books", "candles", "reference_prices")
 BOOKS = """SELECT (extract(epoch FROM time) * 1000)::bigint, bids::text, asks::text, kind FROM books
            WHERE channel = %s ORDER BY time, received_at"""
@@ -50,8 +52,8 @@ def market(rate: float) -> Market:
     "manners", [Manners(), Manners(bare=True, numbers=True), Manners(unmarked=True, strings=True, five=True)]
 )
 def test_all_that_is_served_is_stored(tmp_path: Path, database: str, manners: Manners) -> None:
-    """Every channel of a pair and a coin brings rows of its own in every manner, nothing is poison, nothing unknown; the
-    login was good."""
+    """Every channel of a pair and a coin brings rows of its own in every manner, nothing is poison, nothing unknown;
+    the login was good."""
     with staged(tmp_path / "r", database, market(300.0), *EVERY, environ=ACCOUNT) as stage:
         stage.simulator.fault(manners)
         stage.start()
@@ -77,8 +79,7 @@ def test_books_are_stored_as_they_were_sent(tmp_path: Path, database: str) -> No
         for channel in (BOOK, CHEAP_BOOK):
             books = [one["data"] for one in sent if one["channel"] == channel]
             assert len(books) > 10
-            until(lambda c=channel, n=len(books): len(rows(stage, BOOKS, c)) == n, 30, stage.recorder.tail())  # type: ignore[misc]
-            found = rows(stage, BOOKS, channel)
+            found = _rows_of(stage, channel, len(books))
             assert [kind for *_, kind in found] == ["snapshot"] + ["update"] * (len(found) - 1)
             for (at, bids, asks, _), data in zip(found, books, strict=True):
                 assert at == data["timestamp"]
@@ -86,6 +87,12 @@ def test_books_are_stored_as_they_were_sent(tmp_path: Path, database: str) -> No
                     sorted([Decimal(p), Decimal(q)] for p, q in data[side]) for side in ("bids", "asks")
                 )
         assert stage.recorder.stop() == 0, stage.recorder.tail()
+
+
+def _rows_of(stage: Oracle, channel: str, count: int) -> list[tuple[Any, ...]]:
+    """The stored books of a channel, once there are so many."""
+    until(lambda: len(rows(stage, BOOKS, channel)) == count, 30, f"{count} books\n{stage.recorder.tail()}")
+    return rows(stage, BOOKS, channel)
 
 
 def _sent(stage: Oracle) -> list[dict[str, Any]]:
@@ -96,13 +103,13 @@ def _sent(stage: Oracle) -> list[dict[str, Any]]:
 
 def _levels(text: str) -> list[list[Decimal]]:
     """An array of the database, ascending."""
-    return sorted([Decimal(value) for value in row] for row in json.loads(text.replace("{", "[").replace("}", "]")))
+    return sorted(row for row in _decimals(text.replace("{", "[").replace("}", "]")))
 
 
 @pytest.mark.timeout(120)
 def test_what_cannot_be_inflated_costs_only_itself(tmp_path: Path, database: str) -> None:
-    """A bomb, no deflate, half a stream, half a message, half a time: each is a row of quarantine, every trade is stored,
-    on one connection."""
+    """A bomb, no deflate, half a stream, half a message, half a time: each is a row of quarantine, every trade is
+    stored, on one connection."""
     trades = numbered([PAIR], now_us(), rate=200.0, depth=5)
     with staged(tmp_path / "r", database, trades, DEALS) as stage:
         stage.start()
