@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
-from recorder.simulator.book import Update
+from recorder.simulator.book import Level, Update
 from recorder.simulator.deflate import BINARY, NOISE, bomb, deflated_frame, truncated
 from recorder.simulator.fanout import Fanout, Key, Subscriber
 from recorder.simulator.market import Instrument, Match, Trade
@@ -126,20 +126,25 @@ class Pusher(Fanout):
         if instrument is None or channel.kind == FORECAST or reader.link.silent or self._faults.mutes(*key):
             return
         if channel.kind == TRADES:
-            rows = self._last[channel.symbol]
-            for match in rows:
-                reader.page.add(channel.symbol, match.trade_id, match.trade_id)
-            if rows:
-                self._tell([reader], pushed(channel.name, self._trades(channel.symbol, rows)))
+            self._again(channel, reader)
             return
         if channel.kind == BOOK:
             instrument.publish(self)  # else those who are here already would miss what is pending
-            mark, data = "", self._book(instrument, instrument.book.depth)
-        else:
-            mark, data = self._state(channel, instrument, instrument.now_us // 1000)
+            book = instrument.book
+            sides = book.bids.top(book.depth), book.asks.top(book.depth)
+            self._tell([reader], self._book(channel.name, instrument, sides))
+            return
+        mark, data = self._state(channel, instrument, instrument.now_us // 1000)
         if not self._wanted.get(key):
             self._shown[key] = mark
         self._tell([reader], pushed(channel.name, data))
+
+    def _again(self, channel: Channel, reader: Reader) -> None:
+        rows = self._last[channel.symbol]
+        for match in rows:
+            reader.page.add(channel.symbol, match.trade_id, match.trade_id)
+        if rows:
+            self._tell([reader], pushed(channel.name, self._trades(channel.symbol, rows)))
 
     # --- the market's events ------------------------------------------------------------------------------------------
 
@@ -157,9 +162,8 @@ class Pusher(Fanout):
         symbol = instrument.listing.symbol
         keys = [key for key, channel in self._driven.get(symbol, {}).items() if channel.kind == BOOK]
         if keys and (update.bids or update.asks) and not self._faults.breaks(symbol):
-            text, now = self.texts[symbol], instrument.now_us // 1000
             for key in keys:
-                self.push(key, lambda k=key: pushed(k[0], text.book(instrument, (update.bids, update.asks), now)))  # type: ignore[misc]
+                self.push(key, partial(self._book, key[0], instrument, (update.bids, update.asks)))
 
     def on_tenth(self, instrument: Instrument) -> None:
         """New trades, and what changed of tickers and small books."""
@@ -237,10 +241,9 @@ class Pusher(Fanout):
         bars = (instrument.minutes.merge(start, end) for start, end in spans)
         return [self.texts[instrument.listing.symbol].bar(bar) for bar in bars if bar is not None]
 
-    def _book(self, instrument: Instrument, depth: int) -> str:
-        book = instrument.book
-        sides = book.bids.top(depth), book.asks.top(depth)
-        return self.texts[instrument.listing.symbol].book(instrument, sides, instrument.now_us // 1000)
+    def _book(self, name: str, instrument: Instrument, sides: tuple[Sequence[Level], Sequence[Level]]) -> bytes:
+        text = self.texts[instrument.listing.symbol]
+        return pushed(name, text.book(instrument, sides, instrument.now_us // 1000))
 
     def _estimate(self, instrument: Instrument, at_ms: int) -> None:
         """Unasked, to whoever wants anything of this coin's contracts."""
