@@ -287,9 +287,10 @@ def test_a_login_that_fails_parks(code: object) -> None:
 
 
 def test_a_login_is_signed() -> None:
-    """MD5 of the sorted parameters with the secret behind them, in capitals; computed by openssl."""
+    """MD5 of the sorted parameters with the secret behind them, in capitals, of secrets as a configuration has them;
+    computed by openssl."""
     key, secret = "c821db84-6fbd-11e4-a9e3-c86000d26d7c", "abcdef0123456789"
-    login = KeyLogin(key, secret)
+    login = KeyLogin(Secret(key), Secret(secret))
     said = json.loads(login.request(0).payload)
     sign = "CA47D1A5DA0B9BB3A8BFEDDB07A1A9FE"
     assert said == {"event": "login", "parameters": {"api_key": key, "sign": sign}}
