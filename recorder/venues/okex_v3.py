@@ -1,6 +1,6 @@
 """OKEx v3, the protocol before OKX v5: everything the recorder knows about this venue.
 
-Owns its channels, limits, error codes, login, requests and the decoder of its frames. Never opens a socket, and keeps
+Owns its channels, limits, error codes, requests and the decoder of its frames. Never opens a socket, and keeps
 nothing between bursts but the numbers of streams.
 
 The venue gave it up in 2022, OKCoin in 2023; it lives on in recordings and in hosts that imitate it. Each frame is
@@ -9,13 +9,11 @@ compressed by the venue itself. Nothing has a sequence number: books are proven 
 
 from __future__ import annotations
 
-import base64
-import hmac
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, ClassVar, Generic, Literal, TypeVar
@@ -26,22 +24,22 @@ from recorder import shapes
 from recorder.config import Source
 from recorder.decoding import Batch, Item, announce, by_start, count_drift, flatten, note, texts
 from recorder.guards import TROUBLE, Bad, name
-from recorder.lines import At, Lines, Route
+from recorder.lines import At, Lines
 from recorder.records import Ack, Decoded, Header, Pong, Reaction, Refusal, Rows, Streams
 from recorder.spelling import Shape, spelled
 from recorder.subscriptions import BaseVenue, Key, members
 from recorder.venues import Channel, Continuity, Heartbeat, Limits, Line, Request, Subscription, codes, verified
 from recorder.venues._deflate import Inflating
+from recorder.venues._login import OPTIONS, credentials, missing
 
 # Trades of spot are counted without holes: all pairs of neighbours among the recorded frames, and all 89 that the same
 # engine sent over v5 in 2021 and 2022. Those of derivatives were made of the time in 2018 and 2019: 2578238628528131,
 # of 2019-03-31 23:59:59.388 UTC, is the milliseconds since 2018 began in UTC+8, times 65536, and a counter; all that is
 # known of them later is that they rise.
 _NONE, _BOOK = Continuity.NONE, "400 levels (200 in 2019), proven by its checksum"
-_TIMED = "ids rise; those of 2018 and 2019 were made of the time, with holes"
-_KINDS_OF = (
+_KNOWN = (
     Channel("ticker", "tickers", _NONE, "ws"),
-    Channel("trade", "trades", Continuity.ORDERED, "ws", _TIMED),
+    Channel("trade", "trades", Continuity.ORDERED, "ws", "ids rise; until 2019 made of the time, with holes"),
     Channel("depth", "books", Continuity.CHAINED, "ws", f"{_BOOK}, every 100 ms"),
     Channel("depth_l2_tbt", "books", Continuity.CHAINED, "ws", f"{_BOOK}, every change"),
     Channel("depth5", "books", _NONE, "ws", "5 levels in full, every 100 ms"),
@@ -66,17 +64,15 @@ _OFFERED = {
     "index": "ticker candle*",
     "system": "status",
 }
-_WORDS = {each.name: each for each in _KINDS_OF}
+_WORDS = {each.name: each for each in _KNOWN}
 _CHANNELS = tuple(
     replace(_WORDS.get(f"{kind}/{word}", _WORDS[word]), name=f"{kind}/{word}")
     for kind, words in _OFFERED.items()
     for word in words.split()
 )
-_DEEP = frozenset(each.name for each in _CHANNELS if each.continuity is Continuity.CHAINED)
 _BARS = {"1m": 60, "3m": 180, "5m": 300, "15m": 900, "30m": 1800, "1h": 3600, "2h": 7200, "4h": 14400, "6h": 21600}
 _BARS |= {"12h": 43200, "1d": 86400, "1w": 604800}
 _INTERVALS = {f"{kind}/candle{n}s": bar for kind in _OFFERED if kind != "system" for bar, n in _BARS.items()}
-_RECORDED = "spot/depth_l2_tbt spot/depth spot/ticker spot/trade"
 _CAPTURED = (
     "spot/candle* futures/depth futures/depth_l2_tbt futures/liquidation futures/mark_price futures/ticker "
     "futures/trade option/depth option/depth_l2_tbt option/summary option/ticker option/trade swap/depth5 "
@@ -90,9 +86,8 @@ _KEYS = {
     "futures": Key("futures instrument", rf"{_PAIR}-\d{{6}}", "BTC-USD-190628"),
     "swap": Key("swap instrument", rf"{_PAIR}-SWAP", "BTC-USD-SWAP"),
     "option": Key("option instrument", rf"{_PAIR}-\d{{6}}-[0-9.]+-[CP]", "BTC-USD-210604-30000-P"),
-    "index": Key("index", _PAIR, "BTC-USD"),
+    "index": Key("index or underlying", _PAIR, "BTC-USD"),
 }
-_UNDERLYING = Key("underlying", _PAIR, "BTC-USD")
 # What v5 calls what v3 has, for whoever comes from there.
 _V5 = {f"candle{bar if 'm' in bar else bar.upper()}": f"candle{seconds}s" for bar, seconds in _BARS.items()}
 _V5 |= dict.fromkeys(("trades", "trades-all"), "trade") | dict.fromkeys(("books5", "bbo-tbt"), "depth5")
@@ -104,8 +99,7 @@ _REACTIONS = {
     Reaction.RETRY: {"30009, 30043": "an internal error of the venue"},
     Reaction.RESUBSCRIBE: {"30030, 30037": "this part of the venue is offline, or failed"},
     Reaction.DROP: {
-        "30031, 30032, 30033, 30034": "no such token, pair or exchange",
-        "30036": "the venue has no data of this",
+        "30031, 30032, 30033, 30034, 30036": "no such token, pair or exchange, or no data of it",
         "30039": "the venue does not recognize the request",
         "30040": "no such channel or instrument (the signature has nothing to do with it)",
         "30041": "the channel wants a login",
@@ -121,9 +115,6 @@ _REACTIONS = {
     Reaction.NONE: {"30042": "logged in already"},
 }
 _CODES = {code.code: code for code in codes(_REACTIONS, {"config": "30000, 30007"})}
-
-
-# --- what frames look like ------------------------------------------------------------------------------------------
 
 
 class Fill(shapes.Trade, gc=False):
@@ -160,23 +151,18 @@ class Liquidation(shapes.Liquidation, gc=False):
         self.side, self.position_side = {"3": ("sell", "long"), "4": ("buy", "short")}.get(self.side, ("", ""))
 
 
-class Message(Shape, gc=False):
-    """An element of any other channel."""
-
-    payload: bytes = b""
-
-
+Message: Any = msgspec.defstruct("Message", [("payload", bytes, b"")], bases=(Shape,), gc=False)  # of other channels
 _ABOUT = "symbol=instrument_id time=timestamp"
 _SIZES = f"{_ABOUT} bid_size=best_bid_size ask_size=best_ask_size last_size=last_qty"
-_TICKER = "last_price=last open_24h bid_price=best_bid high_24h low_24h {} ask_price=best_ask {}", "open_utc0 open_utc8"
-_SPOT = _TICKER[0].format("volume_24h=base_volume_24h turnover_24h=quote_volume_24h", _SIZES), _TICKER[1]
-_CONTRACT = _TICKER[0].format("volume_24h turnover_24h=volume_token_24h", f"open_interest {_SIZES}"), _TICKER[1]
+_TICKER = "last_price=last open_24h bid_price=best_bid high_24h low_24h {} ask_price=best_ask {}"
+_SPOT = _TICKER.format("volume_24h=base_volume_24h turnover_24h=quote_volume_24h", _SIZES)
+_CONTRACT = _TICKER.format("volume_24h turnover_24h=volume_token_24h", f"open_interest {_SIZES}")
 _PRICES = "index=last mark=mark_price estimated=settlement_price limit_up=highest limit_down=lowest"
 _FUNDING = "next_rate=estimated_rate rate=funding_rate funding_time next_funding_time=settlement_time"
 _SHAPES: dict[str, Any] = {
     "trades": spelled(Fill, f"side trade_id price size qty {_ABOUT}"),
-    "tickers": spelled(shapes.Ticker, *_CONTRACT),
-    "spot/ticker": spelled(shapes.Ticker, *_SPOT),
+    "tickers": spelled(shapes.Ticker, _CONTRACT, "open_utc0 open_utc8 base_volume_24h quote_volume_24h"),
+    "spot/ticker": spelled(shapes.Ticker, _SPOT),
     "books": spelled(shapes.Book, "symbol=instrument_id asks bids time=timestamp checksum"),
     "candles": spelled(Candle, "candle symbol=instrument_id"),
     "reference_prices": spelled(shapes.Reference, f"{_PRICES} {_ABOUT}", also="high_24h low_24h open_24h"),
@@ -223,25 +209,21 @@ _USUAL = {
 _envelope = msgspec.json.Decoder(Envelope)
 _list = msgspec.json.Decoder(list[msgspec.Raw])
 _about = msgspec.json.Decoder(spelled(Shape, _ABOUT))
-_TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,3}))?Z", re.ASCII)
+_KINDS = {"partial": "snapshot", "depth5": "snapshot"}  # `depth5` says no action
 _QUOTED = (b'"]]', b"[]")  # how the sides of a book end that hold strings only, as since 2020
 _CULPRIT = re.compile(r"\b((?:spot|futures|swap|option|index|system)/\w+)(?::([\w.-]+))?")
 
 
 @lru_cache(maxsize=4096)
-def _milliseconds(spelled: str) -> str:
-    """A time as the venue spells it (2021-07-22T23:16:39.168Z) as milliseconds since 1970, for `At`, which judges it.
-    Records share milliseconds, so most times cost one look-up."""
-    if not spelled:
-        return ""
-    found = _TIME.fullmatch(spelled)
-    if found is None:
+def _milliseconds(iso: str) -> str:
+    """2021-07-22T23:16:39.168Z in milliseconds since 1970, for `At`, which judges it. Records share milliseconds, so
+    most times cost one look-up."""
+    if iso[-1:] not in ("", "Z"):
         raise Bad("bad_number")
     try:
-        seconds = datetime.fromisoformat(f"{found[1]}+00:00").timestamp()
+        return f"{datetime.fromisoformat(iso).timestamp() * 1000:.0f}" if iso else ""
     except ValueError:
         raise Bad("bad_number") from None
-    return f"{seconds:.0f}{found[2] or '':0<3}"
 
 
 def _element(shape: Any, raw: bytes) -> Any:
@@ -249,17 +231,12 @@ def _element(shape: Any, raw: bytes) -> Any:
     if shape is None:
         about = Shape()
         with suppress(*TROUBLE):  # instrument and time, where it says them in the usual way
-            about = _about.decode(raw)
-            _milliseconds(about.time)
-            return Message(about.time, about.symbol, raw)
-        return Message("", about.symbol, raw)
+            found = _about.decode(raw)
+            about = Shape(_milliseconds(found.time) and found.time, found.symbol)
+        return Message(about.time, about.symbol, raw)
     said = {each: value for each, value in texts(raw).items() if value is not None}
     said |= {each: msgspec.Raw(msgspec.json.encode(said[each])) for each in ("asks", "bids") if each in said}
     return msgspec.convert(said, shape, strict=False)
-
-
-def _kind(route: Route, action: str) -> str:
-    return "snapshot" if action == "partial" or route.channel.endswith("depth5") else action
 
 
 # --- the decoder ----------------------------------------------------------------------------------------------------
@@ -268,11 +245,11 @@ def _kind(route: Route, action: str) -> str:
 class OkexV3Decoder(Inflating[Push[Any]]):
     """Frames of one feed's run."""
 
-    known: ClassVar = {table: shape.sent for table, shape in _SHAPES.items()} | {
-        "tickers": _SHAPES["tickers"].sent | _SHAPES["spot/ticker"].sent
-    }
+    known: ClassVar = {table: shape.sent for table, shape in _SHAPES.items()}
     intervals = _INTERVALS
-    passing: ClassVar = {start: channel for start, (channel, _) in _USUAL.items() if channel not in _DEEP}
+    passing: ClassVar = {
+        start: channel for start, (channel, _) in _USUAL.items() if not channel.endswith(("depth", "tbt"))
+    }
     past = len(_HEAD)
 
     def glance(self, first: int, raws: Sequence[bytes]) -> list[Batch[Push[Any]]]:
@@ -333,24 +310,9 @@ class OkexV3Decoder(Inflating[Push[Any]]):
             return shapes.candles(lines, at, [each.candle for each in found])
         if lines.table == "books":
             actions = [push.action for push in batch.said for _ in push.data]
-            return shapes.books(lines, at, found, list(map(_kind, routes, actions)))
+            kinds = [_KINDS.get(a or r.channel.partition("/")[2], a) for a, r in zip(actions, routes, strict=True)]
+            return shapes.books(lines, at, found, kinds)
         return shapes.WRITE[lines.table](lines, at, found)
-
-
-@dataclass(frozen=True, slots=True)
-class Credentials:
-    """The login of an account, as v5 signs it, too. No channel of market data wants one."""
-
-    api_key: str = field(repr=False)
-    secret_key: str = field(repr=False)
-    passphrase: str = field(repr=False)
-
-    def request(self, now: int) -> Request:
-        """Good for 30 s from `now` (µs)."""
-        second = str(now // 1_000_000)
-        digest = hmac.digest(self.secret_key.encode(), f"{second}GET/users/self/verify".encode(), "sha256")
-        args = [self.api_key, self.passphrase, second, base64.b64encode(digest).decode()]
-        return Request(json.dumps({"op": "login", "args": args}, separators=(",", ":")).encode())
 
 
 def _requests(op: str, subscriptions: Sequence[Subscription], limit: int) -> list[Request]:
@@ -378,32 +340,26 @@ class OkexV3(BaseVenue):
     endpoints = ("wss://real.okex.com:8443",)
     rest = "https://www.okex.com"
     paths: Mapping[str, str] = {"ws": "/ws/v3"}
-    channels = verified(_CHANNELS, _RECORDED, _CAPTURED)
+    channels = verified(_CHANNELS, "spot/depth spot/depth_l2_tbt spot/ticker spot/trade", _CAPTURED)
     families = frozenset(_INTERVALS)
     private = frozenset(f"{kind}/{word}" for kind in _KEYS for word in _PRIVATE)
     always: Mapping[str, str] | None = {}
     codes = tuple(_CODES.values())
     facts = (
         "the venue gave the protocol up in 2022, OKCoin in 2023: no host of theirs answers it any more",
-        "frames recorded from OKCoin's socket on 2021-07-22, books of 2019, and single captured messages",
-        "the venue's v3 SDKs (channels, login) and its table of error codes as other projects keep it",
-        "OKEx's v3 documentation as clients quote it (limits, fields that no recording shows)",
+        "frames recorded from OKCoin's socket on 2021-07-22, books of 2019, single messages of 2019 to 2022",
+        "the venue's v3 SDKs; its documentation and table of error codes as other programs quote them",
     )
-    options: Mapping[str, str] = {
-        "api_key": "the key of an account, if you want to log in: no channel of market data needs it",
-        "secret_key": "its secret",
-        "passphrase": "its passphrase",
-    }
-    secrets = frozenset(options)
+    options = OPTIONS
+    secrets = frozenset(OPTIONS)
     heartbeat = Heartbeat(b"ping", interval=15.0, reply_within=10.0, idle_only=True)  # closed after 30 s of silence
     limits = Limits(1, operations_per_hour=240, request_bytes=4096)
 
     def key(self, channel: str) -> Key | None:
         """What a channel is about."""
         kind, _, word = channel.partition("/")
-        if word == "summary" or channel == "option/instruments":
-            return _UNDERLYING
-        return None if word == "instruments" else _KEYS.get(kind)
+        index = word == "summary" or channel == "option/instruments"
+        return _KEYS["index"] if index else None if word == "instruments" else _KEYS.get(kind)
 
     def subscribe(self, subscriptions: Sequence[Subscription]) -> list[Request]:
         """Requests for these."""
@@ -415,8 +371,7 @@ class OkexV3(BaseVenue):
 
     def lines(self, source: Source, held: Sequence[Line] = ()) -> list[Line]:
         """Each connection logs in where there is a key."""
-        given = [source.options[each] for each in self.options if source.options.get(each)]
-        login = Credentials(*given) if len(given) == len(self.options) else None
+        login = credentials(source.options)
         return [replace(line, login=login) for line in super().lines(source, held)]
 
     def warnings(self, source: Source) -> list[str]:
@@ -426,10 +381,7 @@ class OkexV3(BaseVenue):
         return [*super().warnings(source), *(f'endpoints[{n}]: "{url}" {words}' for n, url in gone)]
 
     def _check_options(self, source: Source) -> Iterator[str]:
-        missing = [each for each in self.options if not source.options.get(each)]
-        if len(missing) < len(self.options):
-            for each in missing:
-                yield f"{each}: is missing; a login needs {', '.join(self.options)}, all of them or none"
+        return missing(source.options)
 
     def _check_channel(self, channel: str, symbols: Sequence[str]) -> str:
         """A name of v5, or one without its kind, is the channel of the kind that the symbols are."""
