@@ -55,7 +55,11 @@ def _time(iso: str | None, received_at: int) -> int:
 def _rows(message: Row, element: Any, received_at: int) -> Rows:
     channel = message["table"]
     kind, word = channel.split("/")
-    head = {"channel": channel, "symbol": element["instrument_id"], "time": _time(element.get("timestamp"), received_at)}
+    head = {
+        "channel": channel,
+        "symbol": element["instrument_id"],
+        "time": _time(element.get("timestamp"), received_at),
+    }
     if word == "trade":
         return [("trades", {**head, **_trade(element)})]
     if word.startswith("depth"):

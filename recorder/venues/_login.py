@@ -30,7 +30,7 @@ class Credentials:
     passphrase: str = field(repr=False)
 
     def request(self, now: int) -> Request:
-        """As v3 wants it: `{"op":"login","args":[key, passphrase, seconds, signature]}`. Good for 30 s from `now` (µs)."""
+        """`{"op":"login","args":[key, passphrase, seconds, signature]}` as v3 has it; good for 30 s from `now` (µs)."""
         second = str(now // 1_000_000)
         digest = hmac.digest(self.secret_key.encode(), f"{second}{SIGNED}".encode(), "sha256")
         args = [self.api_key, self.passphrase, second, base64.b64encode(digest).decode()]

@@ -78,7 +78,6 @@ _CAPTURED = (
     "futures/trade option/depth option/depth_l2_tbt option/summary option/ticker option/trade swap/depth5 "
     "swap/depth_l2_tbt swap/funding_rate swap/mark_price swap/ticker swap/trade"
 )
-
 _PRIVATE = ("account", "margin_account", "position", "order", "order_algo")
 _PAIR = r"[A-Z0-9]+-[A-Z0-9]+"
 _KEYS = {
@@ -211,6 +210,7 @@ _list = msgspec.json.Decoder(list[msgspec.Raw])
 _about = msgspec.json.Decoder(spelled(Shape, _ABOUT))
 _KINDS = {"partial": "snapshot", "depth5": "snapshot"}  # `depth5` says no action
 _QUOTED = (b'"]]', b"[]")  # how the sides of a book end that hold strings only, as since 2020
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,3})?Z", re.ASCII)
 _CULPRIT = re.compile(r"\b((?:spot|futures|swap|option|index|system)/\w+)(?::([\w.-]+))?")
 
 
@@ -218,7 +218,7 @@ _CULPRIT = re.compile(r"\b((?:spot|futures|swap|option|index|system)/\w+)(?::([\
 def _milliseconds(iso: str) -> str:
     """2021-07-22T23:16:39.168Z in milliseconds since 1970, for `At`, which judges it. Records share milliseconds, so
     most times cost one look-up."""
-    if iso[-1:] not in ("", "Z"):
+    if iso and not _TIME.fullmatch(iso):
         raise Bad("bad_number")
     try:
         return f"{datetime.fromisoformat(iso).timestamp() * 1000:.0f}" if iso else ""
