@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 
 import pytest
 
@@ -12,6 +13,7 @@ from recorder.venues._login import Credentials
 from recorder.venues.okex_v3 import venue
 
 HOST = "wss://v3.example:8443"
+NOTHING: Mapping[str, str] = {}
 KEYS = {"api_key": "key-canary", "secret_key": "open-sesame", "passphrase": "pass-canary"}
 
 
@@ -19,10 +21,10 @@ def source(
     channels: tuple[str, ...] = ("spot/trade",),
     symbols: tuple[str, ...] = ("BTC-USDT",),
     endpoints: tuple[str, ...] = (HOST,),
-    **options: str,
+    options: Mapping[str, str] = NOTHING,
 ) -> Source:
     """A source of this venue."""
-    secrets = {name: Secret(value) for name, value in options.items()}
+    secrets: dict[str, str] = {name: Secret(value) for name, value in options.items()}
     asked = (Subscribe(channels=channels, symbols=symbols),)
     return Source(name="v3", venue="okex_v3", endpoints=endpoints, rest="", options=secrets, subscribe=asked)
 
@@ -186,7 +188,7 @@ def test_hosts_that_are_gone_are_noted() -> None:
 def test_the_login_is_signed_as_the_venue_wants_it() -> None:
     """The signature is openssl's: printf '1538054050GET/users/self/verify' | openssl dgst -sha256 -hmac open-sesame
     -binary | base64."""
-    (line,) = venue.lines(source(**KEYS))
+    (line,) = venue.lines(source(options=KEYS))
     assert line.login is not None
     request = line.login.request(1_538_054_050_999_999)
     signature = "i/uyjARUJAokBRe88h44A1uA55rr8WEHacTxn2E5Mzk="
@@ -198,11 +200,11 @@ def test_the_login_is_signed_as_the_venue_wants_it() -> None:
 
 def test_a_login_compares_by_its_keys_and_shows_none() -> None:
     """So that a reload tells whether it is another, and no log does."""
-    (line,), (same,) = venue.lines(source(**KEYS)), venue.lines(source(**KEYS))
-    (other,) = venue.lines(source(**{**KEYS, "passphrase": "another"}))
+    (line,), (same,) = venue.lines(source(options=KEYS)), venue.lines(source(options=KEYS))
+    (other,) = venue.lines(source(options={**KEYS, "passphrase": "another"}))
     assert line == same != other
     assert isinstance(line.login, Credentials)
-    said = repr((line, line.login, line.login.request(0), venue.check(source(**KEYS))))
+    said = repr((line, line.login, line.login.request(0), venue.check(source(options=KEYS))))
     assert not any(value in said for value in KEYS.values())
     assert venue.secrets == set(KEYS) == set(venue.options)
 
@@ -210,9 +212,9 @@ def test_a_login_compares_by_its_keys_and_shows_none() -> None:
 def test_a_login_is_whole_or_none() -> None:
     """What is missing is said; without any part of it nobody logs in."""
     assert [line.login for line in venue.lines(source())] == [None]
-    assert venue.check(source(**KEYS)) == []
-    assert venue.check(source(api_key="a", passphrase="b")) == [
+    assert venue.check(source(options=KEYS)) == []
+    assert venue.check(source(options={"api_key": "a", "passphrase": "b"})) == [
         "secret_key: is missing; a login needs api_key, secret_key, passphrase: all of them, or none"
     ]
-    problems = venue.check(source(secret_key="a", api_key=""))
+    problems = venue.check(source(options={"secret_key": "a", "api_key": ""}))
     assert [problem.partition(":")[0] for problem in problems] == ["api_key", "passphrase"]
