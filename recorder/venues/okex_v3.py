@@ -211,7 +211,7 @@ _about = msgspec.json.Decoder(spelled(Shape, _ABOUT))
 _KINDS = {"partial": "snapshot", "depth5": "snapshot"}  # `depth5` says no action
 _QUOTED = (b'"]]', b"[]")  # how the sides of a book end that hold strings only, as since 2020
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,3})?Z", re.ASCII)
-_CULPRIT = re.compile(r"\b((?:spot|futures|swap|option|index|system)/\w+)(?::([\w.-]+))?")
+_CULPRIT = re.compile(r"\b((?:spot|futures|swap|option|index|system)/\w+)(?::([\w-]+(?:\.\d[\w-]*)?))?")
 
 
 @lru_cache(maxsize=4096)
@@ -290,7 +290,7 @@ class OkexV3Decoder(Inflating[Push[Any]]):
         if said.event in ("subscribe", "unsubscribe") and channel:
             out.replies.append(Ack(name(channel), name(symbol), said.event == "unsubscribe"))
         elif said.event == "error" or (said.event == "login" and said.success not in (True, "true")):
-            culprit = _CULPRIT.search(said.message)
+            culprit = _CULPRIT.search(f"{said.channel} {said.message}")
             channel, symbol = (culprit[1], culprit[2] or "") if culprit else ("", "")
             code = said.event if said.errorCode is None else str(said.errorCode)
             announce(frame, Refusal(code, said.message, channel=channel, symbol=symbol), _CODES, out)

@@ -317,6 +317,9 @@ def test_an_error_names_its_culprit_in_words() -> None:
     assert (found.code, found.channel, found.symbol) == ("30040", "option/depth", "BTC-USD-210604-0.5-P")
     found = refused(message="Channel futures/instrument doesn't exist", errorCode=30040)
     assert (found.channel, found.symbol) == ("futures/instrument", "")
+    found = refused(message="No data.", channel="spot/trade:A-B", errorCode=30036)
+    assert (found.channel, found.symbol) == ("spot/trade", "A-B")
+    assert refused(message="There is no spot/trade:A-B.", errorCode=30040).symbol == "A-B"
     assert refused(message="Unrecognized request", errorCode=30039).channel == ""
     assert refused(message="?", errorCode=39999).reaction is Reaction.NONE
     assert (refused(message="?").code, refused(message="?").reaction) == ("error", Reaction.NONE)
