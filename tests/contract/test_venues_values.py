@@ -1,4 +1,4 @@
-"""What every venue must keep of single values: only numbers become numbers, and no row holds what a database refuses."""
+"""What every venue must keep of single values: only numbers become numbers, and no row holds what no database takes."""
 
 from __future__ import annotations
 
