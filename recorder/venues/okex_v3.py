@@ -36,12 +36,12 @@ from recorder.venues._login import OPTIONS, credentials, missing
 # engine sent over v5 in 2021 and 2022. Those of derivatives were made of the time in 2018 and 2019: 2578238628528131,
 # of 2019-03-31 23:59:59.388 UTC, is the milliseconds since 2018 began in UTC+8, times 65536, and a counter; all that is
 # known of them later is that they rise.
-_NONE, _BOOK = Continuity.NONE, "400 levels (200 in 2019), proven by its checksum"
+_NONE, _PROVEN = Continuity.NONE, "proven by its checksum"
 _KNOWN = (
     Channel("ticker", "tickers", _NONE, "ws"),
     Channel("trade", "trades", Continuity.ORDERED, "ws", "ids rise; until 2019 made of the time, with holes"),
-    Channel("depth", "books", Continuity.CHAINED, "ws", f"{_BOOK}, every 100 ms"),
-    Channel("depth_l2_tbt", "books", Continuity.CHAINED, "ws", f"{_BOOK}, every change"),
+    Channel("depth", "books", Continuity.CHAINED, "ws", f"400 levels (200 in 2019), every 100 ms; {_PROVEN}"),
+    Channel("depth_l2_tbt", "books", Continuity.CHAINED, "ws", f"400 levels, every change; {_PROVEN}"),
     Channel("depth5", "books", _NONE, "ws", "5 levels in full, every 100 ms"),
     Channel("candle*", "candles", Continuity.BARS, "ws", "candle60s … candle604800s, never marked as closed"),
     Channel("mark_price", "reference_prices", _NONE, "ws"),
