@@ -12,6 +12,7 @@ from decimal import Decimal
 from typing import Any
 
 from tests.naive_okex_v1 import okex_v1
+from tests.naive_okex_v3 import okex_v3
 
 Row = dict[str, Any]
 Rows = list[tuple[str, Row]]  # table, row
@@ -256,4 +257,9 @@ def _infoway_kline(data: Row) -> Row:
     }
 
 
-_VENUES: dict[str, Callable[[bytes, int], Rows]] = {"okx": _okx, "infoway": _infoway, "okex_v1": okex_v1}
+_VENUES: dict[str, Callable[[bytes, int], Rows]] = {
+    "okx": _okx,
+    "infoway": _infoway,
+    "okex_v1": okex_v1,
+    "okex_v3": okex_v3,
+}

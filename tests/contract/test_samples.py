@@ -94,7 +94,27 @@ EXPECTED: dict[str, tuple[str, dict[str, Frames]]] = {
             "xchange_stream_okcoin_orderbook.jsonl": Frames({"books": 1}),
         },
     ),
+    "okex_v3": (
+        "okex_v3",
+        {
+            "captured_control_frames.jsonl": Frames({}, acks=1),
+            "cryptofeed_okcoin_2021-07_v3_deflate_conn1.jsonl.gz": Frames(
+                {"tickers": 11, "trades": 6, "books": 881}, acks=15
+            ),
+            "cryptomsgparser_okx_v3.jsonl": Frames({"books": 6, "trades": 4, "candles": 1, "funding_rates": 1}),
+            "gocryptotrader_v3_depth_checksum_2019-03.jsonl": Frames({"books": 4}),
+            "tardis_okcoin.jsonl": Frames({"books": 1, "tickers": 1, "trades": 1}),
+            "tardis_okex-futures.jsonl": Frames(
+                {"trades": 2, "books": 4, "reference_prices": 1, "tickers": 1, "liquidations": 1}
+            ),
+            "tardis_okex-options.jsonl": Frames({"books": 1, "messages": 4, "tickers": 1}),
+            "tardis_okex-swap.jsonl": Frames({"trades": 2, "tickers": 2, "reference_prices": 1}),
+            "tardis_okex.jsonl": Frames({"trades": 2, "tickers": 2}),
+        },
+    ),
 }
+# How many frames of a file were recorded as they came: compressed by the venue itself.
+COMPRESSED = {"cryptofeed_okcoin_2021-07_v3_deflate_conn1.jsonl.gz": 913}
 RECORDINGS = [(venue, name) for venue, (_, files) in EXPECTED.items() for name in files]
 each_recording = pytest.mark.parametrize(("venue", "name"), RECORDINGS)
 
@@ -104,11 +124,11 @@ def received(venue: str, name: str) -> list[bytes]:
     return samples.received(EXPECTED[venue][0], name)
 
 
-def decoded(venue: str, frames: list[bytes], size: int) -> list[Decoded]:
+def decoded(venue: str, frames: list[bytes], size: int, kind: Kind = Kind.TEXT) -> list[Decoded]:
     """The frames, read in bursts of a size."""
     header = Header("", f"{venue}/x/0", venue, venue, "/", {}, run="1-00000000", run_ordinal=1)
     decoder = venues()[venue].decoder(header, Streams())
-    bursts = [Burst(n, RECEIVED_AT, Kind.TEXT, frames[n : n + size]) for n in range(0, len(frames), size)]
+    bursts = [Burst(n, RECEIVED_AT, kind, frames[n : n + size]) for n in range(0, len(frames), size)]
     return [decoder.decode(burst) for burst in bursts]
 
 
@@ -149,6 +169,21 @@ def test_rows_are_those_of_the_naive_decoder(venue: str, name: str, size: int) -
             expected.setdefault(table, []).append(spelled(row))
     assert {table: len(rows) for table, rows in expected.items()} == EXPECTED[venue][1][name].rows
     assert by_table(decoded(venue, frames, size)) == expected
+
+
+@pytest.mark.parametrize("size", [1, 7, 5000])
+@each_recording
+def test_frames_that_the_venue_compressed_say_the_same(venue: str, name: str, size: int) -> None:
+    """As they came from the socket, the frames give what the text in them gives, and a feed hears the same."""
+    pairs = samples.compressed(EXPECTED[venue][0], name)
+    assert len(pairs) == COMPRESSED.get(name, 0)
+    for one, other in zip(
+        decoded(venue, [binary for binary, _ in pairs], size, Kind.BINARY),
+        decoded(venue, [text for _, text in pairs], size),
+        strict=True,
+    ):
+        assert one == other
+        assert one.poison == []
 
 
 @each_recording

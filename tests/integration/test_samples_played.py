@@ -31,6 +31,7 @@ UNTIMED = -1  # received_at of the naive decoder: a row without a venue time bea
 SOURCES = {
     "okx": 'channels = ["trades"]\nsymbols = ["BTC-USDT"]',
     "infoway": 'channels = ["trade"]\nsymbols = ["BTCUSDT"]',
+    "okex_v3": 'channels = ["spot/trade"]\nsymbols = ["BTC-USDT"]',
 }
 OPTIONS = {"infoway": 'business = "crypto"\napi_key = "sesame-open"'}
 

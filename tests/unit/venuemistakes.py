@@ -142,7 +142,7 @@ _OKX = [
     # keys of others
     (
         okx(f'api_key = "{INFOWAY_KEY}"'),
-        f"{_O}.api_key: unknown key; it belongs to venue infoway or okex_v1, this one is okx",
+        f"{_O}.api_key: unknown key; it belongs to venue infoway or okex_v1 or okex_v3, this one is okx",
     ),
     (
         okx() + okx('name = "again"'),
