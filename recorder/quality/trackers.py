@@ -285,13 +285,17 @@ class Numbered(Tracker):
 class Ordered(Numbered):
     """Ids rise, but not one by one: what lies between two ids is remembered, so that a record which another connection
     brings later is news and one that comes again is not, but it is no hole. Where the venue gives its last records
-    again after a break, the last of ours among them proves that nothing is missing."""
+    again after a break, the last of ours among them proves that nothing is missing. `last_from`: the first id of all,
+    where the database held nothing before it."""
 
     __slots__ = ()
 
     def irregular(self, first: int | None, last: int | None, time: int, cause: str, received_at: int) -> Found:
         if first is None or last is None or self.expected is UNSET or self.expected is None or last < self.expected:
-            return super().irregular(first, last, time, cause, received_at)
+            before, found = self.expected, super().irregular(first, last, time, cause, received_at)
+            if self.expected != before:  # the first of all, or of new numbers
+                self.last_from = first
+            return found
         found = Found()
         if cause:
             hole = self._unknown(cause, time, received_at)
@@ -303,8 +307,10 @@ class Ordered(Numbered):
         return found
 
     def _renumbered(self, last: int, time: int) -> bool:
-        """A repeat may look like news by its time, which some venues send without the day: not by its id."""
-        return super()._renumbered(last, time) and 2 * last < self.expected
+        """A repeat may look like news by its time, which some venues send without the day; not by its id: it is none of
+        those before the first, and a venue that numbers anew begins far below."""
+        below = self.expected // 2 if self.last_from is None else max(self.last_from, self.expected // 2)
+        return super()._renumbered(last, time) and last < below
 
     def _fill(self, hit: Missing, first: int, last: int, time: int, found: Found) -> None:
         super()._fill(hit, first, last, time, found)

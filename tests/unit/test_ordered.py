@@ -76,6 +76,22 @@ def test_a_repeat_is_known_though_its_time_looks_new() -> None:
     assert verdict.drop == {}
 
 
+def test_an_id_below_the_first_is_no_repeat() -> None:
+    """What was never stored cannot come again: later by its time, it begins a new run. Where the database held records
+    before, nobody knows, and it is dropped."""
+    judge = Judge(Kind.ORDERED)
+    judge.see(record(818723474, 50 * 1_000_000))
+    later = [record(425965263, 90 * 1_000_000), record(425965268, 91 * 1_000_000)]
+    verdict = judge.see(*later)
+    assert (spans(verdict.holes), verdict.drop) == ([("reset", 818723474, 425965263, None)], {})
+    judge.reload()
+    assert judge.see(*later).drop == {"t": [0, 1]}
+    judge.continuity = Continuity(judge.streams, judge.kind)
+    judge.continuity.base(judge.stream, 818723474, 50 * 1_000_000)
+    judge.continuity.interrupt("f", judge.run, "recorder_down")
+    assert judge.see(*later).drop == {"t": [0, 1]}
+
+
 def overlapping(streams: Streams, stream: int, feed: str, first: int, ids: list[int]) -> Decoded:
     """Records of a stream that one of two connections brought."""
     count = len(ids)
