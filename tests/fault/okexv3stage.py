@@ -26,8 +26,8 @@ VENUE, TRADE, BOOK = "okex_v3", "spot/trade", "spot/depth_l2_tbt"
 class Watched(OkexV3Venue):
     """The venue, which keeps what it sent, by connection."""
 
-    def __init__(self, symbols: Sequence[str], rate: float) -> None:
-        market = NumberedMarket(symbols, now_us(), rate=rate, depth=60)
+    def __init__(self, symbols: Sequence[str], rate: float, depth: int) -> None:
+        market = NumberedMarket(symbols, now_us(), rate=rate, depth=depth)
         super().__init__(market, rules=Rules(operations_per_hour=0, connects_per_second=0))
         self.journals: dict[str, list[bytes]] = {}
 
@@ -58,11 +58,12 @@ def staged(
     *,
     symbols: Sequence[str] = (SYMBOL,),
     rate: float = RATE,
+    depth: int = 60,
     environ: dict[str, str] | None = None,
 ) -> Iterator[Oracle]:
     """A venue at `rate` numbered trades a second on each symbol, and a recorder of what is wanted that does not run
-    yet. `environ`: the keys of its account."""
-    with Simulator(Watched(symbols, rate)) as simulator:
+    yet. `depth`: levels of a book; `environ`: the keys of its account."""
+    with Simulator(Watched(symbols, rate, depth)) as simulator:
         options = {name: f"${{{name.upper()}}}" for name in environ or {}}
         where = simulator.ws_url, simulator.http_url
         source = source_toml(*where, wanted, name=VENUE, venue=VENUE, **options)
