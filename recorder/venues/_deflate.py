@@ -43,14 +43,8 @@ class Inflating(BaseDecoder[P]):
     def decode(self, burst: Burst) -> Decoded:
         if burst.kind is not Kind.BINARY:
             return super().decode(burst)
-        texts, odd = [], set()
-        for frame, raw in enumerate(burst.frames, burst.first):
-            try:
-                texts.append(inflate(raw))
-            except Bad:
-                odd.add(frame)
-                texts.append(raw if raw[:1] in (b"[", b"{") else b"")  # nothing is no message of any venue
-        out = super().decode(replace(burst, kind=Kind.TEXT, frames=texts))
+        plain, odd = _texts(burst)
+        out = super().decode(plain)
         out.poison = [
             Poison(
                 each.frame, "bad_deflate" if each.frame in odd else each.reason, burst.frames[each.frame - burst.first]
@@ -58,3 +52,18 @@ class Inflating(BaseDecoder[P]):
             for each in out.poison
         ]
         return out
+
+    def skim(self, burst: Burst) -> Decoded:
+        return super().skim(_texts(burst)[0] if burst.kind is Kind.BINARY else burst)
+
+
+def _texts(burst: Burst) -> tuple[Burst, set[int]]:
+    """The burst as text, and which of its frames are no DEFLATE."""
+    texts, odd = [], set()
+    for frame, raw in enumerate(burst.frames, burst.first):
+        try:
+            texts.append(inflate(raw))
+        except Bad:
+            odd.add(frame)
+            texts.append(raw if raw[:1] in (b"[", b"{") else b"")  # nothing is no message of any venue
+    return replace(burst, kind=Kind.TEXT, frames=texts), odd

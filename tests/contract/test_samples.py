@@ -7,7 +7,7 @@ import json
 import struct
 import zlib
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -184,6 +184,10 @@ def test_frames_that_the_venue_compressed_say_the_same(venue: str, name: str, si
     ):
         assert one == other
         assert one.poison == []
+    header, burst = Header("", "x/y/0", "x", "x", "", {}), Burst(0, RECEIVED_AT, Kind.BINARY, [one for one, _ in pairs])
+    text = replace(burst, kind=Kind.TEXT, frames=[text for _, text in pairs])
+    light, same = (venues()[venue].decoder(header, Streams()).skim(each) for each in (burst, text))
+    assert light == same
 
 
 @each_recording
