@@ -37,6 +37,7 @@ from recorder.subscriptions import BaseVenue, Key, wanted
 from recorder.venues import Channel, Heartbeat, Limits, Line, Request, Subscription, codes
 from recorder.venues._deflate import Inflating
 from recorder.venues._okex_v1_names import CHANNELS, Name, explain, parse, symbol_of
+from recorder.venues._retired import doubts
 
 # --- codes ----------------------------------------------------------------------------------------------------------
 
@@ -98,10 +99,8 @@ _message = msgspec.json.Decoder(list[Envelope] | Envelope)
 _answer = msgspec.json.Decoder(Answer)
 _Rows = list[list[str]]
 _strings = msgspec.json.Decoder(_Rows)
-_NAMES = (
-    "last_price=last bid_price=buy ask_price=sell high_24h=high low_24h=low volume_24h=vol open_interest=hold_amount"
-)
-_Ticker = spelled(shapes.Ticker, f"{_NAMES} time=timestamp")
+_NAMES = "last_price=last bid_price=buy ask_price=sell high_24h=high low_24h=low volume_24h=vol"
+_Ticker = spelled(shapes.Ticker, f"{_NAMES} open_interest=hold_amount time=timestamp")
 _Index = spelled(shapes.Reference, "index=futureIndex time=timestamp")
 
 
@@ -361,6 +360,10 @@ class OkexV1(BaseVenue):
 
     def _check_symbol(self, symbol: str, channels: Sequence[str]) -> str:
         return ""  # said of the channel
+
+    def warnings(self, source: Source) -> list[str]:
+        """Hosts that do not answer."""
+        return [*super().warnings(source), *doubts(source)]
 
     def lines(self, source: Source, held: Sequence[Line] = ()) -> list[Line]:
         """Each name with the symbol that it holds, which its rows have."""

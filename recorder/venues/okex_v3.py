@@ -31,6 +31,7 @@ from recorder.subscriptions import BaseVenue, Key, members
 from recorder.venues import Channel, Continuity, Heartbeat, Limits, Line, Request, Subscription, codes, verified
 from recorder.venues._deflate import Inflating
 from recorder.venues._login import OPTIONS, credentials, missing
+from recorder.venues._retired import doubts
 
 # Trades of spot are counted without holes: all pairs of neighbours among the recorded frames, and all 89 that the same
 # engine sent over v5 in 2021 and 2022. Those of derivatives were made of the time in 2018 and 2019: 2578238628528131,
@@ -375,10 +376,8 @@ class OkexV3(BaseVenue):
         return [replace(line, login=login) for line in super().lines(source, held)]
 
     def warnings(self, source: Source) -> list[str]:
-        """Hosts that are known not to answer."""
-        words = "has not answered this protocol since 2022; name a host that speaks it, or take venue okx"
-        gone = [(n, url) for n, url in enumerate(source.endpoints) if "okex.com" in url]
-        return [*super().warnings(source), *(f'endpoints[{n}]: "{url}" {words}' for n, url in gone)]
+        """Hosts that do not answer."""
+        return [*super().warnings(source), *doubts(source)]
 
     def _check_options(self, source: Source) -> Iterator[str]:
         return missing(source.options)

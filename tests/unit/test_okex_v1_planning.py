@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 from typer.testing import CliRunner
 
 from recorder import cli, configfile
@@ -187,6 +188,14 @@ def test_the_tutorial_s_own_configuration(tmp_path: Path) -> None:
 def test_one_mistake_one_sentence(tmp_path: Path, lines: list[str], more: str, sentence: str) -> None:
     """And nothing else, and no secret."""
     assert check(tmp_path, *lines, more=more) == (Exit.CONFIGURATION, sentence + "\n")
+
+
+def test_hosts_that_are_gone_are_noted() -> None:
+    """Possible, and probably not meant; another host is nobody's business."""
+    one, other = venue.warnings(source(TICKER))
+    assert one.startswith('endpoints[0]: "wss://real.okex.com:10441" has not answered this protocol for years')
+    assert other.startswith('endpoints[1]: "wss://real.okex.com:10440"')
+    assert venue.warnings(structs.replace(source(TICKER), endpoints=("wss://venue.example",))) == []
 
 
 def test_a_name_is_recorded_once(tmp_path: Path) -> None:

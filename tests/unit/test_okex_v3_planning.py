@@ -179,7 +179,7 @@ def test_hosts_that_are_gone_are_noted() -> None:
     """Possible, and probably not meant."""
     assert venue.warnings(source()) == []
     (note,) = venue.warnings(source(endpoints=(HOST, *venue.endpoints)))
-    assert note.startswith('endpoints[1]: "wss://real.okex.com:8443" has not answered this protocol since 2022')
+    assert note.startswith('endpoints[1]: "wss://real.okex.com:8443" has not answered this protocol for years')
 
 
 # --- logging in -----------------------------------------------------------------------------------------------------
