@@ -1,0 +1,127 @@
+"""WebSocket pings on a connection that is in use: when the next is due, and how long each took.
+
+Owns the pings of one connection whose source has several addresses; nobody needs them otherwise. In: the feed's thread
+says when it waited for the socket and what was answered. Out: the payload of each ping, the round trip, and what
+`Endpoints` makes of the last ones. Never sends, never waits. Fails: a venue that never answers a ping on this
+connection is asked no more and is not taken for slow; replies to the protocol's own heartbeat count instead.
+
+Only time in which the thread waited for the socket counts for a round trip: a thread that decodes for a second between
+a ping and its answer says nothing about the way to the venue.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Sequence
+
+from recorder.capture.endpoints import FEWEST, WINDOW, Endpoints, Move, Ping
+
+EVERY = 0.5  # a ping is 6 bytes and a mask: 100 bytes a second with all headers
+SOONER, SUSPICIOUS = 0.25, 15.0  # after a slow ping, for so many seconds: to be sure within half a minute
+SHARE = 4  # of the frames that a venue allows, at most one in so many
+PATIENCE = 20.0  # seconds in which a venue that answers pings at all has answered one
+FORGOTTEN = 60.0  # a ping without an answer for so long
+
+
+class Pings:
+    """`line`, `address`: of the connection. `frames_per_minute`: what the venue allows, 0 for everything."""
+
+    def __init__(self, endpoints: Endpoints, line: str, address: str, frames_per_minute: int = 0) -> None:
+        self._endpoints, self._line, self._address = endpoints, line, address
+        self._least = SHARE * 60 / frames_per_minute if frames_per_minute else 0.0
+        self._due = -math.inf
+        self._first: float | None = None
+        self._number = 0
+        self._waiting = 0.0  # seconds, since the connection stands, in which the thread waited for the socket
+        self._flying: dict[int, tuple[float, float]] = {}  # number -> when it was sent, and `_waiting` of then
+        self._past: deque[Ping] = deque()
+        self._answered = False
+        self._latest = -math.inf  # when the last ping that was answered had been sent
+        self._beat: tuple[float, float] | None = None  # the same of the heartbeat whose reply has not come
+        self._suspicious = -math.inf  # until when
+        self._news = False
+
+    # --- sending -------------------------------------------------------------------------------------------------
+
+    def wait(self, now: float) -> float:
+        """Seconds until the next ping; infinite for a venue that does not answer them."""
+        return math.inf if self._mute(now) else max(0.0, self._due - now)
+
+    def _mute(self, now: float) -> bool:
+        return not self._answered and self._first is not None and now - self._first > PATIENCE
+
+    def next(self, now: float) -> bytes:
+        """The payload of a ping that is sent now."""
+        every = SOONER if now < self._suspicious else EVERY
+        self._due = now + max(self._least, every)
+        self._first = now if self._first is None else self._first
+        self._number += 1
+        self._flying[self._number] = now, self._waiting
+        oldest = next(iter(self._flying))
+        if now - self._flying[oldest][0] > FORGOTTEN:
+            del self._flying[oldest]
+        self._news = True
+        return b"%d" % self._number
+
+    # --- hearing -------------------------------------------------------------------------------------------------
+
+    def waited(self, begin: float, end: float, beat: float | None) -> None:
+        """The thread waited for the socket from `begin` to `end`. `beat`: when the last heartbeat was sent."""
+        if beat is not None and (self._beat is None or self._beat[0] != beat):
+            self._beat = beat, self._waiting + min(max(0.0, beat - begin), end - begin)
+        self._waiting += end - begin
+
+    def pong(self, payloads: Sequence[bytes], now: float) -> float | None:
+        """These came back; seconds of the last round trip, None if none of them is ours. A venue may answer the last
+        of several only: the others are forgotten."""
+        trip = None
+        for payload in payloads:
+            number = int(payload) if payload.isdigit() and len(payload) < 16 else 0
+            if number in self._flying:
+                sent, waiting = self._flying[number]
+                trip = self._took(sent, waiting, now)
+                self._answered, self._latest = True, sent
+                self._flying = {n: one for n, one in self._flying.items() if n > number}
+        return trip
+
+    def reply(self, now: float) -> float | None:
+        """The venue answered a heartbeat; seconds of that round trip where it answers no pings."""
+        if self._answered or self._beat is None or self._beat[0] == self._latest:
+            return None
+        sent, waiting = self._beat
+        self._latest = sent
+        return self._took(sent, waiting, now)
+
+    def _took(self, sent: float, waiting: float, now: float) -> float:
+        trip = self._waiting - waiting
+        self._past.append(Ping(sent, trip, now - sent))
+        while len(self._past) > FEWEST and now - self._past[0].at > WINDOW:
+            self._past.popleft()
+        self._news = True
+        return trip
+
+    # --- what follows --------------------------------------------------------------------------------------------
+
+    def proven(self) -> None:
+        """The connection brought data."""
+        self._endpoints.proven(self._line, self._address)
+
+    def judge(self, now: float) -> Move | None:
+        """Where to move to, if the last pings call for it. To be called at every turn; costs nothing without news."""
+        if not self._news:
+            return None
+        self._news = False
+        slow, move = self._endpoints.judge(self._line, self._address, self._all(), now)
+        self._suspicious = max(self._suspicious, slow + SUSPICIOUS)
+        return move
+
+    def _all(self) -> list[Ping]:
+        """With those that are still on their way, if the venue answers any."""
+        flying = self._flying.values() if self._answered else ()
+        return [*self._past, *(Ping(sent, self._waiting - waiting, math.inf) for sent, waiting in flying)]
+
+    def caught_up(self, moment: float) -> bool:
+        """Whether everything that the venue sent before `moment` is here: what it sends stays in order, so the answer
+        to a ping of later came behind it. Of a venue that answers none nothing can be said: yes."""
+        return not self._answered or self._latest >= moment
