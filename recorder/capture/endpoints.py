@@ -33,7 +33,9 @@ TRUSTED = 0.075  # more than a venue's program needs for a pong
 # After a move nothing but failing moves a connection again for a minute, doubled with each move within an hour.
 DWELL, LONGEST_DWELL, SETTLED = 60.0, 3600.0, 3600.0
 COOL, LONGEST_COOL = 10.0, 600.0  # after a failure; doubled with each in a row
-REMEMBERED = 600.0  # what an address was like when it was left: it must be twice as good as the new one to come back
+# What an address was like when it was left, where handshakes did not show it: to go back there, the pings of now must
+# be twice as bad.
+REMEMBERED = 600.0
 SHARED = ""  # failures that the prober found hold for every connection
 
 
@@ -70,8 +72,11 @@ class _Known:
 
     handshakes: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=PROBES))
     offset: float | None = None  # that a ping took longer than a handshake, at best, when it was last in use
+    # When it was left, what pings took then, and what they should take at the other: until handshakes show, too, how
+    # bad it is, and so will show when it is not any more.
     left_at: float = -math.inf
     left_mean: float = 0.0
+    left_for: float = 0.0
 
 
 @dataclass(slots=True)
@@ -110,8 +115,11 @@ class Endpoints:
     def reached(self, address: str, seconds: float, now: float) -> None:
         """A handshake took so long."""
         with self._lock:
-            self._known[address].handshakes.append((now, seconds))
+            known = self._known[address]
+            known.handshakes.append((now, seconds))
             self._faults.pop((SHARED, address), None)
+            if (self._usual(address, now) or 0.0) >= _limit(known.left_for):
+                known.left_at = -math.inf
 
     def unreachable(self, address: str, now: float) -> None:
         """A handshake failed: what was measured before says nothing any more."""
@@ -149,7 +157,7 @@ class Endpoints:
                 return min(self.addresses, key=lambda address: self._failed_at(line, address))
             usual = {address: found for address in fit if (found := self._usual(address, now)) is not None}
             best = min(usual.values(), default=math.inf)
-            near = [address for address in fit if not _worse(usual.get(address, 0.0), best)]
+            near = [address for address in fit if usual.get(address, 0.0) < _limit(best)]
             home = self._home.get(line, "")
             return home if home in near else near[0]
 
@@ -163,13 +171,16 @@ class Endpoints:
             if not there or not pings:
                 return -math.inf, None
             to = min(there, key=lambda other: there[other])
-            slow = [ping for ping in pings if _worse(ping.waited, there[to])]
+            limit = _limit(there[to])
+            slow = [ping for ping in pings if ping.waited >= limit]
             last = slow[-1].at if slow else -math.inf
             if not _lasting(slow) or now < self._dwell_until(line) or not self._gain(to, pings, now):
                 return last, None
             took = statistics.median(ping.waited for ping in slow)
             move = Move(shown(address), shown(to), len(slow), len(pings), took, there[to])
-            self._move(line, address, to, _mean(pings), now)
+            self._move(line, address, to, now)
+            known = self._known[address]
+            known.left_at, known.left_mean, known.left_for = now, _mean(pings), there[to]
             return last, move
 
     # --- failures ------------------------------------------------------------------------------------------------
@@ -226,20 +237,19 @@ class Endpoints:
     def _gain(self, to: str, pings: Sequence[Ping], now: float) -> bool:
         """Not back to what was as bad a short time ago."""
         known = self._known[to]
-        return now - known.left_at > REMEMBERED or _worse(_mean(pings), known.left_mean)
+        return now - known.left_at > REMEMBERED or _mean(pings) >= _limit(known.left_mean)
 
-    def _move(self, line: str, address: str, to: str, mean: float, now: float) -> None:
+    def _move(self, line: str, address: str, to: str, now: float) -> None:
         times, at = self._moved.get(line, (0, -math.inf))
         self._moved[line] = (times + 1 if now - at <= SETTLED else 1, now)
-        known = self._known[address]
-        known.left_at, known.left_mean = now, mean
         self._fail(line, address, now)
         self._faults[line, address].until = now + DWELL
         self._home[line] = to
 
 
-def _worse(one: float, other: float) -> bool:
-    return one >= max(RATIO * other, other + MARGIN)
+def _limit(seconds: float) -> float:
+    """From where on something is much worse than so many seconds."""
+    return max(RATIO * seconds, seconds + MARGIN)
 
 
 def _mean(pings: Sequence[Ping]) -> float:
