@@ -85,8 +85,8 @@ class Time:
     now: float
     stack: ExitStack
     step: float = STEP
-    # How often everybody has a turn at each moment. More than once: what is sent then is read and answered then, and the
-    # recorders know how late it is before anything comes.
+    # How often everybody has a turn at each moment. More than once: what is sent then is read and answered then, and
+    # the recorders know how late it is before anything comes.
     rounds: int = 1
     simulators: list[Simulator[TickingVenue]] = field(default_factory=list)
     runs: dict[str, Run] = field(default_factory=dict)
