@@ -68,11 +68,11 @@ class Pings:
 
     # --- hearing -------------------------------------------------------------------------------------------------
 
-    def waited(self, begin: float, end: float, beat: float | None) -> None:
-        """The thread waited for the socket from `begin` to `end`. `beat`: when the last heartbeat was sent."""
+    def waited(self, begin: float, seconds: float, beat: float | None) -> None:
+        """The thread waited for the socket so long, from `begin` on. `beat`: when the last heartbeat was sent."""
         if beat is not None and (self._beat is None or self._beat[0] != beat):
-            self._beat = beat, self._waiting + min(max(0.0, beat - begin), end - begin)
-        self._waiting += end - begin
+            self._beat = beat, self._waiting + min(max(0.0, beat - begin), seconds)
+        self._waiting += seconds
 
     def pong(self, payloads: Sequence[bytes], now: float) -> float | None:
         """These came back; seconds of the last round trip, None if none of them is ours. A venue may answer the last

@@ -57,6 +57,7 @@ class Link(Protocol):
     rtt_ms: float | None
     received_frames: int
     last_received: float
+    waited: float
 
     def read(self, timeout: float) -> list[Run]:
         """Messages, or nothing after `timeout` seconds; raises `ConnectionLost`."""
@@ -159,13 +160,14 @@ class Session:
     def turn(self) -> None:
         """Read, react, ask. Raises `ConnectionLost` when it is over."""
         now = self._tools.clock.monotonic()
-        wait = min(self._send(now), self._ping(now))
+        wait, waited = min(self._send(now), self._ping(now)), self._link.waited
         try:
             runs = self._link.read(wait)
         except ConnectionLost as lost:
             raise self._named(lost) from None
         if self._pings is not None:
-            self._compare(self._pings, now)
+            self._pings.waited(now, self._link.waited - waited, self._pulse.sent_at)
+            self._compare(self._pings)
         if runs:
             self._take(runs)
         self._look(self._tools.clock.monotonic())
@@ -258,7 +260,7 @@ class Session:
 
     def _ping(self, now: float) -> float:
         """Send a ping when it is due; how long to wait for messages until the next is. Requests come first."""
-        if self._pings is None or self._subscriptions.queue:
+        if self._pings is None or (self._subscriptions.queue and self._allowance.frames is not None):
             return TURN
         wait = self._pings.wait(now) or self._allowance.wait(PING, now)
         if wait > 0:
@@ -267,10 +269,9 @@ class Session:
         self._link.ping(self._pings.next(now))
         return self._pings.wait(now)
 
-    def _compare(self, pings: Pings, begin: float) -> None:
-        """Take the round trips in, and leave for a better address if there is one. `begin`: when reading began."""
+    def _compare(self, pings: Pings) -> None:
+        """Take the round trips in, and leave for a better address if there is one."""
         now = self._tools.clock.monotonic()
-        pings.waited(begin, now, self._pulse.sent_at)
         trip = pings.pong(self._link.pongs(), now)
         if trip is not None:
             self._link.rtt_ms = trip * 1000

@@ -56,6 +56,7 @@ class Transport:
         self.rtt_ms: float | None = None
         self.received_bytes = 0
         self.received_frames = 0
+        self.waited = 0.0  # seconds in which `read` waited because nothing was there
         self.last_received = time.monotonic()  # of anything that came unasked, or as an answer to a message
         self._heard = self.last_received  # of anything at all
         self._pongs: list[bytes] = []  # answers to our pings that nobody has asked for yet
@@ -111,7 +112,12 @@ class Transport:
         if not self._drained:
             return True
         self._poll.modify(self._sock, select.POLLIN | select.POLLOUT if self._outbox else select.POLLIN)
-        events = self._poll.poll(timeout * 1000)
+        # Who finds something at once has not waited, however long other threads kept him from looking.
+        events = self._poll.poll(0)
+        if not events and timeout > 0:
+            begin = time.monotonic()
+            events = self._poll.poll(timeout * 1000)
+            self.waited += time.monotonic() - begin
         if events and events[0][1] & select.POLLOUT:
             self._relay()
         return bool(events) and bool(events[0][1] & ~select.POLLOUT)

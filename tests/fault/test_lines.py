@@ -6,6 +6,7 @@ the same time, each to a source of its own. RECORDER_LONG=1 has it ten times in 
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
 from collections.abc import Iterator, Mapping
@@ -29,6 +30,7 @@ from tests.fault.stage import LONG
 from tests.fault.stepped import Time, stepping
 
 SYMBOL = "BTC-USDT"
+CHANNELS = ("trades", "books", "tickers", "bbo-tbt")
 PROMISED = 30.0  # seconds until a bad way is left; takes 9 to 13 on a machine at rest
 TURNS = 10 if LONG else 1
 
@@ -38,7 +40,7 @@ Okx = Simulator[OkxVenue]
 def source(name: str, urls: list[str], rest: str, more: str = "") -> str:
     """A source with these addresses. `more`: lines of its own."""
     head = f'[[source]]\nname = "{name}"\nvenue = "okx"\nendpoints = {json.dumps(urls)}\nrest = "{rest}"\n{more}\n'
-    return head + f'[[source.subscribe]]\nchannels = ["trades"]\nsymbols = ["{SYMBOL}"]\n'
+    return head + f'[[source.subscribe]]\nchannels = {json.dumps(CHANNELS)}\nsymbols = ["{SYMBOL}"]\n'
 
 
 @dataclass
@@ -91,6 +93,26 @@ class Stage:
             (next(n for n, url in enumerate(urls) if str(at).startswith(url)), float(str(a)), float(str(b)))
             for at, a, b in rows
         ]
+
+    def twice(self, name: str) -> list[object]:
+        """What is stored twice of what has no id of its own: it is told by its time or number at the venue."""
+        with psycopg.connect(self.database) as conn:
+            return [
+                row
+                for query in (
+                    "SELECT time, count(*) FROM tickers WHERE source = %s GROUP BY 1 HAVING count(*) > 1",
+                    "SELECT seq, count(*) FROM quotes WHERE source = %s GROUP BY 1 HAVING count(*) > 1",
+                    "SELECT seq, count(*) FROM books WHERE source = %s GROUP BY 1 HAVING count(*) > 1",
+                )
+                for row in conn.execute(query, (name,))
+            ]
+
+    def chains(self, name: str) -> bool:
+        """Whether every update of the book names the one before."""
+        query = "SELECT kind, prev_seq, seq FROM books WHERE source = %s ORDER BY seq"
+        with psycopg.connect(self.database) as conn:
+            rows = conn.execute(query, (name,)).fetchall()
+        return len(rows) > 20 and all(b[0] == "update" and b[1] == a[2] for a, b in itertools.pairwise(rows))
 
     def holes(self, name: str) -> list[str]:
         """Causes of all its gaps."""
@@ -158,6 +180,8 @@ def test_a_bad_way_is_left_for_the_better_one(tmp_path: Path, database: str, tur
         assert address == 0 and took < PROMISED, name
     for name in ("slow", "slowing", "lossy"):
         assert stage.holes(name) == [], name
+        assert stage.twice(name) == [], name
+        assert stage.chains(name), name
     assert {gap.cause for gap in findings["single"].gaps} == {"disconnect"}
     assert findings["single"].gap_seconds < 5
     assert stage.left("alone") == [] and stage.holes("alone") == []

@@ -87,6 +87,26 @@ def test_answers_to_pings_do_not_take_the_place_of_a_heartbeat() -> None:
         transport.close()
 
 
+def test_only_waiting_for_nothing_is_waiting() -> None:
+    """What is there already is read without any, however long it lay there."""
+
+    def script(peer: Peer) -> None:
+        peer.accept()
+        peer.read()
+        peer.text(b"there")
+        peer.hold()
+
+    with Venue(script) as venue:
+        transport = Transport.connect(venue.url, LINE)
+        assert transport.read(0.2) == transport.read(0.2) == []  # the first only looks whether anything came along
+        before = transport.waited
+        assert 0.15 < before < 1
+        transport.send(b"go")
+        time.sleep(0.3)
+        assert transport.read(5) and transport.waited == before
+        transport.close()
+
+
 # --- handshakes --------------------------------------------------------------------------------------------------
 
 

@@ -76,6 +76,7 @@ class Wire:
         self.rtt_ms: float | None = 1.5
         self.received_frames = 0
         self.last_received = rig.now
+        self.waited = 0.0
         self.sent: list[tuple[float, bytes]] = []
         self.pings: list[tuple[float, bytes]] = []  # that are on their way: when the answer is here, and its payload
         self.pinged: list[float] = []
@@ -97,7 +98,9 @@ class Wire:
                 return self._play()
             if self._rig.now >= end:
                 return []
-            self._rig.pass_time(min(0.5, min(end, self._at if self._steps else end) - self._rig.now))
+            seconds = min(0.5, min(end, self._at if self._steps else end) - self._rig.now)
+            self._rig.pass_time(seconds)
+            self.waited += seconds
         raise self._lost
 
     def _play(self) -> list[Run]:

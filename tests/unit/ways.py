@@ -115,7 +115,7 @@ class Drive:
 
     def _wait(self, until: float) -> None:
         until = max(self.now, until)
-        self.pings.waited(self.now, until, None)
+        self.pings.waited(self.now, until - self.now, None)
         self.now = until
 
     def _probe(self) -> None:
