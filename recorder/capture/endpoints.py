@@ -41,12 +41,12 @@ SHARED = ""  # failures that the prober found hold for every connection
 
 @dataclass(frozen=True, slots=True)
 class Ping:
-    """A ping on the connection in use. `waited`: seconds that we waited for its answer and did nothing else, at most
-    the round trip; `whole`: until we read the answer, at least the round trip, infinite while there is none."""
+    """A ping on the connection in use, sent `at`. The round trip took at `least` the seconds until nothing had come
+    yet, and at `most` those until the answer was read: infinite while there is none."""
 
     at: float
-    waited: float
-    whole: float
+    least: float
+    most: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,11 +172,11 @@ class Endpoints:
                 return -math.inf, None
             to = min(there, key=lambda other: there[other])
             limit = _limit(there[to])
-            slow = [ping for ping in pings if ping.waited >= limit]
+            slow = [ping for ping in pings if ping.least >= limit]
             last = slow[-1].at if slow else -math.inf
             if not _lasting(slow) or now < self._dwell_until(line) or not self._gain(to, pings, now):
                 return last, None
-            took = statistics.median(ping.waited for ping in slow)
+            took = statistics.median(ping.least for ping in slow)
             move = Move(shown(address), shown(to), len(slow), len(pings), took, there[to])
             self._move(line, address, to, now)
             known = self._known[address]
@@ -224,9 +224,9 @@ class Endpoints:
         """Both kinds of measure of the address in use, each at its best: what delays a few pings is none of the
         difference."""
         usual = self._usual(address, now)
-        least = min((ping.whole for ping in pings), default=math.inf)
-        if usual is not None and least < math.inf:
-            self._known[address].offset = max(0.0, least - usual)
+        best = min((ping.most for ping in pings), default=math.inf)
+        if usual is not None and best < math.inf:
+            self._known[address].offset = max(0.0, best - usual)
 
     # --- moves ---------------------------------------------------------------------------------------------------
 
@@ -253,7 +253,7 @@ def _limit(seconds: float) -> float:
 
 
 def _mean(pings: Sequence[Ping]) -> float:
-    return math.fsum(ping.waited for ping in pings) / len(pings)
+    return math.fsum(ping.least for ping in pings) / len(pings)
 
 
 def _lasting(slow: Sequence[Ping]) -> bool:

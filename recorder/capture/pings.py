@@ -1,12 +1,12 @@
 """WebSocket pings on a connection that is in use: when the next is due, and how long each took.
 
 Owns the pings of one connection whose source has several addresses; nobody needs them otherwise. In: the feed's thread
-says when it waited for the socket and what was answered. Out: the payload of each ping, the round trip, and what
+says when it saw the socket empty and what was answered. Out: the payload of each ping, the round trip, and what
 `Endpoints` makes of the last ones. Never sends, never waits. Fails: a venue that never answers a ping on this
 connection is asked no more and is not taken for slow; replies to the protocol's own heartbeat count instead.
 
-Only time in which the thread waited for the socket counts for a round trip: a thread that decodes for a second between
-a ping and its answer says nothing about the way to the venue.
+An answer came after the socket was last seen empty, and before it was read. A thread that decodes for a second between
+a ping and its answer says nothing about the way to the venue: that second lies between the two.
 """
 
 from __future__ import annotations
@@ -35,12 +35,11 @@ class Pings:
         self._due = -math.inf
         self._first: float | None = None
         self._number = 0
-        self._waiting = 0.0  # seconds, since the connection stands, in which the thread waited for the socket
-        self._flying: dict[int, tuple[float, float]] = {}  # number -> when it was sent, and `_waiting` of then
+        self._empty = -math.inf  # when nothing was there to be read
+        self._flying: dict[int, float] = {}  # number -> when it was sent
         self._past: deque[Ping] = deque()
         self._answered = False
         self._latest = -math.inf  # when the last ping that was answered had been sent
-        self._beat: tuple[float, float] | None = None  # the same of the heartbeat whose reply has not come
         self._suspicious = -math.inf  # until when
         self._news = False
 
@@ -59,20 +58,18 @@ class Pings:
         self._due = now + max(self._least, every)
         self._first = now if self._first is None else self._first
         self._number += 1
-        self._flying[self._number] = now, self._waiting
+        self._flying[self._number] = now
         oldest = next(iter(self._flying))
-        if now - self._flying[oldest][0] > FORGOTTEN:
+        if now - self._flying[oldest] > FORGOTTEN:
             del self._flying[oldest]
         self._news = self._news or len(self._flying) > 1  # one that waits grows slower
         return b"%d" % self._number
 
     # --- hearing -------------------------------------------------------------------------------------------------
 
-    def waited(self, begin: float, seconds: float, beat: float | None) -> None:
-        """The thread waited for the socket so long, from `begin` on. `beat`: when the last heartbeat was sent."""
-        if beat is not None and (self._beat is None or self._beat[0] != beat):
-            self._beat = beat, self._waiting + min(max(0.0, beat - begin), seconds)
-        self._waiting += seconds
+    def looked(self, empty_at: float) -> None:
+        """Nothing was there to be read then; what is read now came later."""
+        self._empty = empty_at
 
     def pong(self, payloads: Sequence[bytes], now: float) -> float | None:
         """These came back; seconds of the last round trip, None if none of them is ours. A venue may answer the last
@@ -81,22 +78,22 @@ class Pings:
         for payload in payloads:
             number = int(payload) if payload.isdigit() and len(payload) < 16 else 0
             if number in self._flying:
-                sent, waiting = self._flying[number]
-                trip = self._took(sent, waiting, now)
+                sent = self._flying[number]
+                trip = self._took(sent, now)
                 self._answered, self._latest = True, sent
                 self._flying = {n: one for n, one in self._flying.items() if n > number}
         return trip
 
-    def reply(self, now: float) -> float | None:
-        """The venue answered a heartbeat; seconds of that round trip where it answers no pings."""
-        if self._answered or self._beat is None or self._beat[0] == self._latest:
+    def reply(self, sent: float, now: float) -> float | None:
+        """The venue answered a heartbeat of then; seconds of that round trip, None where pings tell it, or have been
+        told."""
+        if self._answered or sent == self._latest:
             return None
-        sent, waiting = self._beat
         self._latest = sent
-        return self._took(sent, waiting, now)
+        return self._took(sent, now)
 
-    def _took(self, sent: float, waiting: float, now: float) -> float:
-        trip = self._waiting - waiting
+    def _took(self, sent: float, now: float) -> float:
+        trip = max(0.0, self._empty - sent)
         self._past.append(Ping(sent, trip, now - sent))
         while len(self._past) > FEWEST and now - self._past[0].at > WINDOW:
             self._past.popleft()
@@ -121,7 +118,7 @@ class Pings:
     def _all(self) -> list[Ping]:
         """With those that are still on their way, if the venue answers any."""
         flying = self._flying.values() if self._answered else ()
-        return [*self._past, *(Ping(sent, self._waiting - waiting, math.inf) for sent, waiting in flying)]
+        return [*self._past, *(Ping(sent, max(0.0, self._empty - sent), math.inf) for sent in flying)]
 
     def caught_up(self, moment: float) -> bool:
         """Whether everything that the venue sent before `moment` is here: what it sends stays in order, so the answer

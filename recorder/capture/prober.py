@@ -176,12 +176,8 @@ class Probers:
         """These sources, and no others any more."""
         with self._lock:
             wanted = [self._hold(source) for source in sources]
-            for key, held in list(self._held.items()):
-                if all(held is not other for other in wanted):
-                    del self._held[key]
-                    if held.prober is not None and held.prober.ident is not None:
-                        held.prober.stop()
-                        held.prober.join(SLICE)  # the next one has its name
+            gone = [key for key, held in self._held.items() if all(held is not other for other in wanted)]
+            _end([self._held.pop(key).prober for key in gone])  # first: the next one has the name of one that ends
             for held in wanted:
                 if held.prober is not None and held.prober.ident is None:
                     held.prober.start()
@@ -207,3 +203,12 @@ class Probers:
             for address in endpoints.addresses
             if (seconds := endpoints.handshake(address, now)) is not None
         }
+
+
+def _end(probers: Iterable[Prober | None]) -> None:
+    """End those that run."""
+    running = [prober for prober in probers if prober is not None and prober.ident is not None]
+    for prober in running:
+        prober.stop()
+    for prober in running:
+        prober.join(SLICE)

@@ -57,7 +57,7 @@ class Link(Protocol):
     rtt_ms: float | None
     received_frames: int
     last_received: float
-    waited: float
+    empty_at: float
 
     def read(self, timeout: float) -> list[Run]:
         """Messages, or nothing after `timeout` seconds; raises `ConnectionLost`."""
@@ -160,13 +160,12 @@ class Session:
     def turn(self) -> None:
         """Read, react, ask. Raises `ConnectionLost` when it is over."""
         now = self._tools.clock.monotonic()
-        wait, waited = min(self._send(now), self._ping(now)), self._link.waited
+        wait = min(self._send(now), self._ping(now))
         try:
             runs = self._link.read(wait)
         except ConnectionLost as lost:
             raise self._named(lost) from None
         if self._pings is not None:
-            self._pings.waited(now, self._link.waited - waited, self._pulse.sent_at)
             self._compare(self._pings)
         if runs:
             self._take(runs)
@@ -272,6 +271,7 @@ class Session:
     def _compare(self, pings: Pings) -> None:
         """Take the round trips in, and leave for a better address if there is one."""
         now = self._tools.clock.monotonic()
+        pings.looked(self._link.empty_at)
         trip = pings.pong(self._link.pongs(), now)
         if trip is not None:
             self._link.rtt_ms = trip * 1000
@@ -303,10 +303,10 @@ class Session:
                 self._leave_if(reply.reaction, reply.code, reply.message)
 
     def _pong(self) -> None:
-        now = self._tools.clock.monotonic()
-        trip = None if self._pulse.sent_at is None else now - self._pulse.sent_at
-        if self._pings is not None:
-            trip = self._pings.reply(now)  # None where pings are answered: those tell it better
+        now, sent = self._tools.clock.monotonic(), self._pulse.sent_at
+        if sent is None:
+            return
+        trip = now - sent if self._pings is None else self._pings.reply(sent, now)
         if trip is not None:
             self._link.rtt_ms = trip * 1000
 

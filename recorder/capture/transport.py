@@ -48,7 +48,8 @@ class Options:
 
 
 class Transport:
-    """An open connection. `endpoint` is its URL without the query, `rtt_ms` the last known round trip."""
+    """An open connection. `endpoint` is its URL without the query, `rtt_ms` the last known round trip. `empty_at`: when
+    it was last seen (monotonic) that nothing was there to be read, before whatever the last `read` took."""
 
     def __init__(self, sock: socket.socket, endpoint: str = "", options: Options | None = None) -> None:
         options = options or Options()
@@ -56,8 +57,8 @@ class Transport:
         self.rtt_ms: float | None = None
         self.received_bytes = 0
         self.received_frames = 0
-        self.waited = 0.0  # seconds in which `read` waited because nothing was there
         self.last_received = time.monotonic()  # of anything that came unasked, or as an answer to a message
+        self.empty_at = self._drained_at = self.last_received
         self._heard = self.last_received  # of anything at all
         self._pongs: list[bytes] = []  # answers to our pings that nobody has asked for yet
         self._pinged = False
@@ -112,12 +113,11 @@ class Transport:
         if not self._drained:
             return True
         self._poll.modify(self._sock, select.POLLIN | select.POLLOUT if self._outbox else select.POLLIN)
-        # Who finds something at once has not waited, however long other threads kept him from looking.
+        self.empty_at = self._drained_at
         events = self._poll.poll(0)
-        if not events and timeout > 0:
-            begin = time.monotonic()
+        if not events:  # what comes now has not lain there while we did something else
             events = self._poll.poll(timeout * 1000)
-            self.waited += time.monotonic() - begin
+            self.empty_at = self._drained_at = time.monotonic()
         if events and events[0][1] & select.POLLOUT:
             self._relay()
         return bool(events) and bool(events[0][1] & ~select.POLLOUT)
@@ -147,6 +147,8 @@ class Transport:
                     self.last_received = self._heard
                 self.received_bytes += got
                 room -= got
+        if self._drained:
+            self._drained_at = time.monotonic()
         return room
 
     def _fill(self) -> int:

@@ -87,23 +87,30 @@ def test_answers_to_pings_do_not_take_the_place_of_a_heartbeat() -> None:
         transport.close()
 
 
-def test_only_waiting_for_nothing_is_waiting() -> None:
-    """What is there already is read without any, however long it lay there."""
+def test_it_is_known_until_when_nothing_was_there() -> None:
+    """Before what was read: while we waited for it, or when we had read everything before it and did something else."""
 
     def script(peer: Peer) -> None:
         peer.accept()
-        peer.read()
-        peer.text(b"there")
+        for _ in range(2):
+            peer.read()
+            time.sleep(0.2)
+            peer.text(b"there")
         peer.hold()
 
     with Venue(script) as venue:
         transport = Transport.connect(venue.url, LINE)
-        assert transport.read(0.2) == transport.read(0.2) == []  # the first only looks whether anything came along
-        before = transport.waited
-        assert 0.15 < before < 1
+        assert transport.read(0.1) == transport.read(0.1) == []  # the first only looks whether anything came along
+        assert time.monotonic() - transport.empty_at < 0.1
+        sent = time.monotonic()
         transport.send(b"go")
-        time.sleep(0.3)
-        assert transport.read(5) and transport.waited == before
+        assert transport.read(5)
+        assert 0.19 < transport.empty_at - sent <= time.monotonic() - sent
+        sent = time.monotonic()
+        transport.send(b"go")
+        time.sleep(0.5)
+        assert transport.read(5)
+        assert transport.empty_at - sent < 0.1
         transport.close()
 
 

@@ -76,7 +76,7 @@ class Wire:
         self.rtt_ms: float | None = 1.5
         self.received_frames = 0
         self.last_received = rig.now
-        self.waited = 0.0
+        self.empty_at = rig.now
         self.sent: list[tuple[float, bytes]] = []
         self.pings: list[tuple[float, bytes]] = []  # that are on their way: when the answer is here, and its payload
         self.pinged: list[float] = []
@@ -98,9 +98,8 @@ class Wire:
                 return self._play()
             if self._rig.now >= end:
                 return []
-            seconds = min(0.5, min(end, self._at if self._steps else end) - self._rig.now)
-            self._rig.pass_time(seconds)
-            self.waited += seconds
+            self._rig.pass_time(min(0.5, min(end, self._at if self._steps else end) - self._rig.now))
+            self.empty_at = self._rig.now
         raise self._lost
 
     def _play(self) -> list[Run]:

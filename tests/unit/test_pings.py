@@ -103,38 +103,40 @@ def test_pings_are_frames_of_the_allowance() -> None:
     assert rig.wires[0].sent[0][0] == 1000.0
 
 
-def test_only_waiting_counts() -> None:
-    """A second of work between a ping and its answer is not the way's; the answer that came meanwhile is none, and one
-    that comes after it is what is left."""
+def test_our_own_work_is_not_the_way_s() -> None:
+    """An answer that is found after a second of work came at some moment of it; one that was not there before some work
+    and is after it took at least until then."""
     pings = Pings(Endpoints((ONE, TWO)), "0", ONE)
-    first = pings.next(10.0)
-    pings.waited(10.0, 0.02, None)
+    first, second, third = (pings.next(10.0 + n) for n in range(3))
+    pings.looked(10.02)
     assert pings.pong([first], 11.02) == pytest.approx(0.02)
-    second = pings.next(12.0)
-    pings.waited(13.0, 0.3, None)
-    assert pings.pong([second], 13.3) == pytest.approx(0.3)
-    assert [round(p.whole, 6) for p in pings._all()] == [1.02, 1.3]
+    pings.looked(11.3)
+    assert pings.pong([second], 11.4) == pytest.approx(0.3)
+    pings.looked(11.9)
+    assert pings.pong([third], 12.1) == 0.0
+    assert [round(p.most, 6) for p in pings._all()] == [1.02, 0.4, 0.1]
 
 
 def test_strange_answers_are_no_answers() -> None:
     """What was never sent, was answered before, or is no number; the last of several stands for all before it."""
     pings = Pings(Endpoints((ONE, TWO)), "0", ONE)
     sent = [pings.next(10.0 + n) for n in range(3)]
-    pings.waited(10.0, 3.0, None)
-    assert pings.pong([b"", b"\xff", b"99", b"9" * 200, "²".encode()], 13.0) is None
-    assert pings.pong([sent[1]], 13.0) == pytest.approx(3.0)
-    assert pings.pong([sent[0], sent[1]], 13.0) is None
-    assert pings.pong([sent[2]], 13.0) is not None
+    pings.looked(14.0)
+    assert pings.pong([b"", b"\xff", b"99", b"9" * 200, "²".encode()], 14.0) is None
+    assert pings.pong([sent[1]], 14.0) == 3.0
+    assert pings.pong([sent[0], sent[1]], 14.0) is None
+    assert pings.pong([sent[2]], 14.0) == 2.0
 
 
-def test_a_heartbeat_s_reply_is_measured_from_when_it_was_sent() -> None:
-    """Another thread sends it, in the middle of a wait or while the feed's thread works."""
+def test_a_heartbeat_s_reply_is_measured_once() -> None:
+    """From when it was sent; where pings are answered, those tell it."""
     pings = Pings(Endpoints((ONE, TWO)), "0", ONE)
-    pings.waited(10.0, 0.5, 10.2)
-    assert pings.reply(10.5) == pytest.approx(0.3)
-    assert pings.reply(10.6) is None, "the same one"
-    pings.waited(12.0, 0.1, 11.0)
-    assert pings.reply(12.1) == pytest.approx(0.1), "a second of it was work"
+    pings.looked(10.5)
+    assert pings.reply(10.2, 10.5) == pytest.approx(0.3)
+    assert pings.reply(10.2, 10.6) is None, "the same one"
+    ping = pings.next(11.0)
+    assert pings.pong([ping], 11.1) is not None
+    assert pings.reply(11.5, 11.6) is None
 
 
 # --- a better address --------------------------------------------------------------------------------------------

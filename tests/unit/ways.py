@@ -1,6 +1,6 @@
 """Ways to a venue as functions of time, and a connection that pings over them: hours in a second, no clock, no socket.
 
-Owns the model: answers come back in order, a thread waits for the socket all the time or is busy in between, a prober
+Owns the model: answers come back in order, a thread looks at the socket all the time or is busy in between, a prober
 measures every address. The rule that is driven (`Endpoints`, `Pings`) is the recorder's.
 """
 
@@ -78,6 +78,7 @@ class Drive:
     def __post_init__(self) -> None:
         self.endpoints = Endpoints(tuple(self.ways))
         self._flying: list[tuple[float, bytes]] = []
+        self._empty = self.now
         self._probe_at = self.now + 1.0
         self._connect()
 
@@ -98,6 +99,7 @@ class Drive:
             self._wait(min(end, self._probe_at, arrives, self.now + min(0.5, self.pings.wait(self.now))))
             here = [payload for at, payload in self._flying if at <= self.now]
             del self._flying[: len(here)]
+            self.pings.looked(self._empty)
             self.pings.pong(here, self.now)
             move = self.pings.judge(self.now)
             if move is not None:
@@ -114,9 +116,8 @@ class Drive:
         self.now += self.busy(self.now)
 
     def _wait(self, until: float) -> None:
-        until = max(self.now, until)
-        self.pings.waited(self.now, until - self.now, None)
-        self.now = until
+        if until > self.now:
+            self._empty = self.now = until
 
     def _probe(self) -> None:
         if self.now < self._probe_at:
