@@ -210,3 +210,10 @@ def test_a_far_address_is_left_for_a_near_one_only_when_it_is_known() -> None:
             known(rig).feed._endpoints.unreachable("wss://two.example", rig.now)
         rig.run()
         assert reasons(rig) == ["eof"]
+
+
+def test_where_it_worked_it_comes_back_to() -> None:
+    """Though the first of the list can be asked again by then, and was only away for a moment."""
+    rig = Rig(ConnectionLost("refused"), [*data(30), (0, EOF)], [*data(1), (0, EOF)])
+    rig.run()
+    assert [endpoint[6:9] for _, endpoint in rig.attempts] == ["one", "two", "two", "two"]
