@@ -152,13 +152,13 @@ class Endpoints:
         """Where to connect to: back where it worked, else the first in order of preference that has not just failed
         and is not much further away than another. If all have failed, the one whose failure is longest ago."""
         with self._lock:
+            home = self._home.get(line, "")
             fit = [address for address in self.addresses if not self._cooling(line, address, now)]
             if not fit:
-                return min(self.addresses, key=lambda address: self._failed_at(line, address))
+                return min(self.addresses, key=lambda address: (self._failed_at(line, address), address != home))
             usual = {address: found for address in fit if (found := self._usual(address, now)) is not None}
             best = min(usual.values(), default=math.inf)
             near = [address for address in fit if usual.get(address, 0.0) < _limit(best)]
-            home = self._home.get(line, "")
             return home if home in near else near[0]
 
     def judge(self, line: str, address: str, pings: Sequence[Ping], now: float) -> tuple[float, Move | None]:

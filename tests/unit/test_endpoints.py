@@ -70,6 +70,15 @@ def test_what_worked_is_come_back_to() -> None:
     assert endpoints.choose("1", 9000.0) == ONE, "another connection knows nothing of that"
 
 
+def test_where_no_handshake_succeeds_what_worked_is_tried_first() -> None:
+    """The prober may be the one that is kept out."""
+    endpoints = known()
+    endpoints.proven("0", TWO)
+    for address in (ONE, TWO):
+        endpoints.unreachable(address, 1000.0)
+    assert (endpoints.choose("0", 1001.0), endpoints.choose("1", 1001.0)) == (TWO, ONE)
+
+
 def test_what_is_much_further_away_is_passed_by() -> None:
     """Twice as far and 50 ms more; also for one that was there before. A handshake of a minute ago says nothing."""
     endpoints = known(one=0.25, two=0.05)
