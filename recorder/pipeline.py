@@ -9,7 +9,7 @@ import queue
 import shutil
 import threading
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from loguru import logger
@@ -18,6 +18,7 @@ from recorder.capture.datadir import DataDir
 from recorder.capture.feed import Feed, FeedParts
 from recorder.capture.feedstate import FeedState
 from recorder.capture.heartbeat import Heartbeats
+from recorder.capture.prober import Means, Probers
 from recorder.capture.spool import Spool
 from recorder.capture.spoolreader import SpoolReader, spooled_feeds
 from recorder.capture.syncer import Syncer
@@ -29,14 +30,13 @@ from recorder.observe.recent import Recent
 from recorder.quality.continuity import Continuity
 from recorder.readings import Readings
 from recorder.records import Decoded, Header, Stream, Streams, now_us
-from recorder.scope import Planned, Scope, reconnects
+from recorder.scope import Planned, Scope, reconnects, spare
 from recorder.store.ground import Ground
 from recorder.store.lane import Lane
 from recorder.store.last import Stored
 from recorder.store.prepare import Preparer
 from recorder.store.sink import Sink
 from recorder.store.writer import Care, Writer
-from recorder.subscriptions import limits_of
 from recorder.venues import Continuity as Kind
 from recorder.venues import Decoder, Venue, other_slot, venues
 
@@ -85,6 +85,7 @@ class Pipeline:
         synced = self.metrics.spool_sync_seconds.observe
         self.syncer = Syncer(config.spool.sync, observe=synced, beat=lambda: beats.beat("spool-syncer"))
         self.heartbeats = Heartbeats(beats)
+        self.probers = Probers(lambda source: venues()[source.venue], Means(beats))
         self._beats = beats
         for plan in scope.planned(config.sources):
             self._plans[plan.feed] = plan
@@ -123,6 +124,7 @@ class Pipeline:
             recent=self.recent,
             tap=self.events,
             relief=self,
+            endpoints=self.probers.of(source),
         )
         feed = Feed(plan.feed, source, plan.venue, plan.line, parts, self.fail)
         return feed, Lane(plan.feed, source.name, SpoolReader(root, plan.feed, spool), state, self._decoder)
@@ -159,6 +161,7 @@ class Pipeline:
             anew = frozenset(s.name for s in config.sources if s.name in before and reconnects(before[s.name], s))
             self._change(plans, anew)
             self.config = config
+            self.probers.keep(self.scope.wanted(config.sources))
             self.syncer.interval, self.writer.limits = config.spool.sync, config.database
 
     def _held(self, source: str) -> dict[str, Planned]:
@@ -186,11 +189,10 @@ class Pipeline:
     def _renew(self, plan: Planned, running: list[Feed]) -> None:
         """Other settings for a line. One that is just being taken over is taken over anew; where the venue does not
         allow two connections for each of the source's lines, the old one ends first."""
-        most = limits_of(plan.source, plan.venue.limits).max_connections
-        lines = sum(each.wanted for each in self._held(plan.source.name).values())
+        held = self._held(plan.source.name).values()
         for feed in running[1:]:
             feed.renew(overlap=False)
-        running[0].renew(overlap=not most or 2 * lines <= most)
+        running[0].renew(overlap=spare(plan.source, plan.venue, held) >= sum(each.wanted for each in held))
 
     def _on(self, feed: str) -> list[Feed]:
         """The feeds on a line, in the order in which they began."""
@@ -239,6 +241,13 @@ class Pipeline:
             if plan is None or self._ending or any(each.feed == other for each in self.feeds):
                 return None
             return self._launch(*self._open(replace(plan, feed=other)), (feed.feed,))
+
+    def spare(self, feed: Feed) -> tuple[bool, bool]:
+        """Whether the venue allows a source more connections than its lines need, and whether one of them is free."""
+        with self._slots:
+            held = self._held(feed.source.name)
+            more = spare(feed.source, feed.venue, held.values())
+            return more > 0, more > sum(len(self._on(name)) - plan.wanted for name, plan in held.items())
 
     def _join(self, lane: Lane, before: Sequence[str]) -> None:
         """In the writer's thread: the lane of a new feed, or of one that has run before."""
@@ -312,6 +321,7 @@ class Pipeline:
         self.heartbeats.start()
         for feed in self.feeds:
             feed.start()
+        self.probers.keep(self.scope.wanted(self.config.sources))
         self.writer.start()
 
     def stop(self, within: float) -> None:
@@ -321,6 +331,7 @@ class Pipeline:
             self._ending = True
         for feed in self.feeds:
             feed.stop()
+        self.probers.stop()
         for feed in self.feeds:
             feed.join(max(0.0, end - time.monotonic()))
         self.heartbeats.stop()
@@ -332,11 +343,8 @@ class Pipeline:
         self._beats.forget(self.syncer.name)
         self.syncer.stop()
         self.syncer.join(2.0)
-        for spool in self._spools():
-            spool.close()
-
-    def _spools(self) -> Iterator[Spool]:
-        return (feed.spool for feed in self.feeds)
+        for feed in self.feeds:
+            feed.spool.close()
 
     def fail(self, fault: BaseException) -> None:
         """Something the process cannot survive; the supervisor looks."""
@@ -345,14 +353,14 @@ class Pipeline:
     @property
     def fault(self) -> BaseException | None:
         """What ended a part that must not end."""
-        spools = [spool.fault for spool in self._spools() if spool.fault is not None]
-        threads: list[BaseException | None] = [self.writer.fault, *(feed.fault for feed in self.feeds)]
-        return next(iter([*self._faults, *spools, *(f for f in threads if f is not None)]), None)
+        faults: list[BaseException | None] = [*self._faults, *(feed.spool.fault for feed in self.feeds)]
+        faults += [self.writer.fault, *(f.fault for f in self.feeds), *(p.fault for p in self.probers.threads())]
+        return next((fault for fault in faults if fault is not None), None)
 
     def dead(self) -> str:
         """The name of a thread that ended without being told to."""
-        running = [self.syncer, self.heartbeats, self.writer, *self.feeds]
-        return next((thread.name for thread in running if not thread.is_alive()), "")
+        own: list[threading.Thread] = [self.syncer, self.heartbeats, self.writer]
+        return next((t.name for t in (*own, *self.feeds, *self.probers.threads()) if not t.is_alive()), "")
 
     def _release(self, lanes: list[Lane]) -> bool:
         """Delete committed segments older than `keep`; any committed ones while the spool is too large or the disk

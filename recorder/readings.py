@@ -13,6 +13,7 @@ from typing import Protocol
 
 from recorder.capture.datadir import DataDir
 from recorder.capture.feed import Feed
+from recorder.capture.prober import Probers
 from recorder.config import Config
 from recorder.observe.metrics import OTHER, Metrics, Reading
 from recorder.records import Stream, Streams, now_us
@@ -37,6 +38,8 @@ class Watched(Protocol):
     def preparer(self) -> Preparer: ...
     @property
     def streams(self) -> Streams: ...
+    @property
+    def probers(self) -> Probers: ...
     @property
     def metrics(self) -> Metrics: ...
     @property
@@ -82,7 +85,16 @@ class Readings:
         watch("recorder_market_open", self._open_markets)
         watch("recorder_gaps_open", self._open_gaps)
         watch("recorder_venue_code_info", self._codes)
-        watch("recorder_rtt_seconds", lambda: {(f.source.name, f.rtt[0]): f.rtt[1] for f in self._of.feeds if f.rtt})
+        watch("recorder_rtt_seconds", self._trips)
+
+    def _trips(self) -> Reading:
+        """Of every address of a source: by ping where connections stand (of several the slowest), else by handshake."""
+        found: dict[tuple[str, str], float] = {}
+        for feed in self._of.feeds:
+            if feed.connected and feed.rtt is not None:
+                key, trip = (feed.source.name, feed.address), feed.rtt[1]
+                found[key] = max(trip, found.get(key, 0.0))
+        return self._of.probers.trips() | found
 
     def room(self) -> float:
         """Bytes that can still be spooled while the database takes nothing: what is committed makes room first."""

@@ -5,6 +5,7 @@ Owns the way from sources to named lines. Never opens or ends anything.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -67,6 +68,12 @@ def reconnects(old: Source, new: Source) -> bool:
     """Whether the connections of a source cannot stay: more than what it asks for has changed."""
     asked = {"subscribe": (), "connections": 1, "refill": True, "sessions": ""}
     return msgspec.structs.replace(old, **asked) != msgspec.structs.replace(new, **asked)
+
+
+def spare(source: Source, venue: Venue, held: Iterable[Planned]) -> float:
+    """How many connections the venue allows a source beyond those that what is `held` of it needs."""
+    most = limits_of(source, venue.limits).max_connections
+    return most - sum(each.wanted for each in held) if most else math.inf
 
 
 def _fitting(source: Source, venue: Venue, held: list[Line]) -> list[Line]:

@@ -104,7 +104,7 @@ def delay() -> Section:
             p.lines("Until it is stored", stored, "s", lag, age),
             p.lines("Until it is here", line, "s", middle, worst),
             p.lines("Commit and disk", work, "s", commit, slow, disk),
-            p.lines("Round trip", "By ping on the connection itself.", "s", trip),
+            p.lines("Round trip", "By ping on connections, by handshake with a source's other addresses.", "s", trip),
         ],
     )
 

@@ -121,6 +121,9 @@ class Doors:
         return self._windows[venue].reserve(1, now)
 
 
+DOORS = Doors()  # venues count connections per address, so it is one for the process
+
+
 @dataclass(slots=True)
 class Allowance:
     """What one connection may send. Heartbeats have a share of the frames that nobody else can use up."""

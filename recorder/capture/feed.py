@@ -15,11 +15,13 @@ from typing import Protocol
 
 from loguru import logger
 
-from recorder.capture.backoff import Allowance, Backoff, Doors
+from recorder.capture.backoff import DOORS, Allowance, Backoff, Doors
+from recorder.capture.endpoints import Endpoints, shown
 from recorder.capture.feedstate import FeedState
 from recorder.capture.heartbeat import Heartbeats
 from recorder.capture.intake import Clock, Intake, Nobody, Outlet, Tap
 from recorder.capture.mend import Asking, Mender, Surroundings
+from recorder.capture.pings import Pings
 from recorder.capture.rest import client
 from recorder.capture.session import Chains, Link, Session, Tools
 from recorder.capture.silence import Silence
@@ -38,13 +40,14 @@ from recorder.redact import redact
 from recorder.subscriptions import limits_of
 from recorder.venues import Decoder, Line, Subscription, Venue
 
-DOORS = Doors()  # venues count connections per address, so it is one for the process
 SHORTLY = 0.1  # until a slot that is being left is looked at again
 LONGEST_WAIT = 1.0  # between two beats while there is nothing to do
 REST_THREADS = 4  # of one feed, made when a book must be asked for
 
 OVERLAP = 1.0  # seconds that two connections of a line bring the same before the first one is left
 QUIET = 5.0  # after so long, agreement alone proves a connection on which nothing is traded
+BEHIND = 10.0  # that a slow connection is given to bring what the venue had sent before the other one was proven
+WORDLESS = ("heartbeat", "silence")  # ends that say that an address is dead, though it brought data before
 
 Connect = Callable[[str, Line, Options, Callable[[], bool]], Link]
 
@@ -54,6 +57,9 @@ class Relief(Protocol):
 
     def relieve(self, feed: Feed) -> Feed | None:
         """A feed for the same line, started; None where that cannot be now."""
+
+    def spare(self, feed: Feed) -> tuple[bool, bool]:
+        """Whether the venue allows its source more connections than it needs, and whether one of those is free."""
 
     def relieved(self, feed: Feed) -> None:
         """This feed has left its line, to the other one or for good, and its thread ends."""
@@ -86,6 +92,7 @@ class FeedParts:
     threads: Callable[[], Executor] = lambda: ThreadPoolExecutor(REST_THREADS, "rest")
     stop: threading.Event = field(default_factory=threading.Event)
     relief: Relief | None = None
+    endpoints: Endpoints | None = None  # None: nobody shares them
 
 
 class Feed(threading.Thread):
@@ -106,6 +113,7 @@ class Feed(threading.Thread):
         self.spool, self.state = parts.spool, parts.state
         self.connected = self.parked = False
         self.endpoint = ""  # of the connection that stands
+        self.address = ""  # the source's, that it or an attempt goes to
         self.trouble = ""  # why none does
         self.rtt: tuple[str, float] | None = None  # endpoint, seconds
         self.fault: BaseException | None = None
@@ -120,7 +128,8 @@ class Feed(threading.Thread):
         self._backoff = Backoff(parts.rng)
         self._limits = limits_of(source, venue.limits)
         self._options = Options(coalesce=source.coalesce, proxy=source.proxy)
-        self._endpoint = 0
+        self._endpoints = parts.endpoints or Endpoints(source.endpoints)
+        self._address = ""
         self._opened_at = 0
         ways = (parts.spool, parts.decoder, parts.state, parts.streams, parts.metrics, parts.recent, parts.tap)
         self._intake = Intake(Outlet(*ways), venue.channel, parts.clock)
@@ -235,11 +244,12 @@ class Feed(threading.Thread):
         self._pause(self._parts.doors.reserve(self.venue.name, self._limits.connects_per_second, now))
         if self._unwanted():
             return 0.0
-        endpoint = self.source.endpoints[self._endpoint % len(self.source.endpoints)]
+        self._address = self._endpoints.choose(self.line.name, self._clock.monotonic())
+        self.address = shown(self._address)
         try:
-            link = self._parts.connect(endpoint, self.line, self._options, self._unwanted)
+            link = self._parts.connect(self._address, self.line, self._options, self._unwanted)
         except ConnectionLost as lost:
-            return self._failed(endpoint, lost)
+            return self._failed(self._address, lost)
         return self._record(link)
 
     def _pause(self, seconds: float) -> None:
@@ -267,7 +277,10 @@ class Feed(threading.Thread):
         self.proven_at = None
         self._log.bind(event="feed.opened").info("connected to {}", link.endpoint)
         pulse = self._parts.heartbeats.add(link, self.venue.heartbeat)
-        session = Session(self._tools, link, Allowance.of(self._limits, self.venue.heartbeat), pulse)
+        pings = None
+        if self._endpoints.several:
+            pings = Pings(self._endpoints, self.line.name, self._address, self._limits.frames_per_minute)
+        session = Session(self._tools, link, Allowance.of(self._limits, self.venue.heartbeat), pulse, pings)
         try:
             self._turn(session, link)
             session.finish()
@@ -296,20 +309,29 @@ class Feed(threading.Thread):
                 session.finish()
                 raise self._renewal
             if (ending := session.ending or self._renewal) is not None:
-                self._hand_over(ending)
+                self._hand_over(ending, session)
             if session.brought_data:
                 self._backoff.data()
                 self.parked = False
             self.rtt = None if link.rtt_ms is None else (link.endpoint, link.rtt_ms / 1000)
 
-    def _hand_over(self, ending: ConnectionLost) -> None:
+    def _hand_over(self, ending: ConnectionLost, session: Session) -> None:
         """This connection is to end: another feed takes the line over while this one still records. Raises
         `ConnectionLost` when it has, or when nobody can arrange for one. Where the other slot is not free yet, there is
-        time: it will be, or the venue ends the connection."""
-        successor = self._succeed()
+        time: it will be, or the venue ends the connection. A better address alone is no reason for more connections
+        than the venue allows: this one ends first then."""
+        relief = self._parts.relief
+        allowed, free = (True, True)
+        if relief is not None and ending.reason == "line" and self._successor is None:
+            allowed, free = relief.spare(self)
+        if relief is None or not allowed:
+            raise ending
+        successor = self._succeed() if free else None
         proven_at = successor.proven_at if successor is not None else None
-        overlapped = proven_at is not None and self._clock.monotonic() - proven_at >= OVERLAP
-        if overlapped or self._parts.relief is None:
+        if proven_at is None:
+            return
+        overlap = self._clock.monotonic() - proven_at
+        if overlap >= OVERLAP and (overlap >= BEHIND or session.caught_up(proven_at)):
             raise ending
 
     def _succeed(self) -> Feed | None:
@@ -344,13 +366,13 @@ class Feed(threading.Thread):
         return ConnectionLost(code.reason or lost.reason, code.explain(lost.detail), lost.code), code.reaction
 
     def _later(self, lost: ConnectionLost, session: Session | None, reaction: Reaction = Reaction.RETRY) -> float:
-        """Count, choose the endpoint, and say when to come back. One that brought data is worth a second try."""
+        """Count, and say when to come back. An address that brought data is worth a second try."""
         metrics, source = self._parts.metrics, self.source.name
         metrics.reconnects(source, lost.reason).inc()
         if lost.reason == "heartbeat" or (session is not None and session.heartbeat_missed):
             metrics.heartbeat_timeouts(source).inc()
-        if session is None or not session.brought_data:
-            self._endpoint += 1
+        if session is None or not session.brought_data or lost.reason in WORDLESS:
+            self._endpoints.failed(self.line.name, self._address, self._clock.monotonic())
         delay = self._backoff.failed(lost.reason, reaction if session is None else session.reaction)
         self.parked = self._backoff.parked
         self.trouble = f"{lost.reason}: {redact(lost.detail)}"

@@ -42,6 +42,7 @@ class FrameReader:
         self.violation = ""
         self.goodbye: Goodbye | None = None
         self.pings: list[bytes] = []  # payloads to be answered; the owner empties it
+        self.pongs: list[bytes] = []  # payloads that came back; the owner empties it
         self._max = max_message
         self._runs: list[Run] = []
         self._rest = bytearray()  # of an incomplete frame; appending costs the same however much stands here
@@ -152,9 +153,11 @@ class FrameReader:
         opcode = first & _OPCODE
         if opcode == PING:
             self.pings.append(body)
+        elif opcode == PONG:
+            self.pongs.append(body)
         elif opcode == CLOSE:
             self._close(body)
-        elif opcode != PONG:
+        else:
             self._part(first, opcode, body)
 
     def _part(self, first: int, opcode: int, body: bytes) -> None:

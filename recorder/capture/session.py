@@ -17,6 +17,7 @@ from recorder.capture.frames import Run
 from recorder.capture.heartbeat import Pulse
 from recorder.capture.intake import Clock, Intake
 from recorder.capture.mend import Mender
+from recorder.capture.pings import Pings
 from recorder.capture.silence import Silence
 from recorder.capture.subscriptions import Outgoing, Rejection, Subscriptions
 from recorder.capture.unheard import Unheard, names
@@ -41,11 +42,12 @@ from recorder.records import (
 )
 from recorder.redact import redact
 from recorder.venues import Continuity as Proof
-from recorder.venues import Login, Subscription, Venue
+from recorder.venues import Login, Request, Subscription, Venue
 
 TURN = 0.5  # seconds: no wait is longer, so that stop, silence and requests have their turn
 MOST_CODES = 100  # in the log of one connection
 LAST_READS = 0.5  # seconds: at the end, what has arrived already, but not for ever
+PING = Request(b"", cost=0)  # what a ping takes of an allowance: a frame
 
 
 class Link(Protocol):
@@ -55,12 +57,19 @@ class Link(Protocol):
     rtt_ms: float | None
     received_frames: int
     last_received: float
+    empty_at: float
 
     def read(self, timeout: float) -> list[Run]:
         """Messages, or nothing after `timeout` seconds; raises `ConnectionLost`."""
 
     def send(self, payload: bytes) -> None:
         """Send a text message; never waits."""
+
+    def ping(self, payload: bytes) -> None:
+        """Send a WebSocket ping; never waits."""
+
+    def pongs(self) -> list[bytes]:
+        """The payloads that came back since the last call."""
 
     def heard_since(self, moment: float) -> bool:
         """Did anything come since then?"""
@@ -120,13 +129,17 @@ class Tools:
 
 class Session:
     """An open connection. `reaction` and `heartbeat_missed`: what the venue's table says about the code that ended
-    it; `brought_data`: whether it was worth anything."""
+    it; `brought_data`: whether it was worth anything; `ending`: why it is to be left as soon as another has taken
+    over. `pings`: where it is compared with other addresses of its source."""
 
-    def __init__(self, tools: Tools, link: Link, allowance: Allowance, pulse: Pulse) -> None:
+    def __init__(
+        self, tools: Tools, link: Link, allowance: Allowance, pulse: Pulse, pings: Pings | None = None
+    ) -> None:
         self._tools = tools
         self._link = link
         self._allowance = allowance
         self._pulse = pulse
+        self._pings = pings
         self._intake = tools.intake
         self._subscriptions = tools.subscriptions
         self._slow_down = SLOW_DOWN
@@ -135,7 +148,7 @@ class Session:
         self.reaction = Reaction.RETRY
         self.heartbeat_missed = False
         self.brought_data = False
-        self.ending: ConnectionLost | None = None  # announced by the venue, so that another can take over before
+        self.ending: ConnectionLost | None = None
         tools.subscriptions.begin()
         if tools.login is not None:
             tools.subscriptions.queue.appendleft(Outgoing(tools.login.request(tools.clock.now_us())))
@@ -147,11 +160,13 @@ class Session:
     def turn(self) -> None:
         """Read, react, ask. Raises `ConnectionLost` when it is over."""
         now = self._tools.clock.monotonic()
-        wait = self._send(now)
+        wait = min(self._send(now), self._ping(now))
         try:
             runs = self._link.read(wait)
         except ConnectionLost as lost:
             raise self._named(lost) from None
+        if self._pings is not None:
+            self._compare(self._pings)
         if runs:
             self._take(runs)
         self._look(self._tools.clock.monotonic())
@@ -179,6 +194,8 @@ class Session:
     def _consider(self, decoded: Decoded) -> None:
         tools = self._tools
         if decoded.messages:
+            if self._pings is not None and not self.brought_data:
+                self._pings.proven()
             self.brought_data = True
             tools.silence.data(tools.clock.monotonic())
             if tools.unheard.waits:
@@ -238,6 +255,36 @@ class Session:
             self._subscriptions.sent(outgoing, now)
         return TURN
 
+    # --- the way to the venue ----------------------------------------------------------------------------------------
+
+    def _ping(self, now: float) -> float:
+        """Send a ping when it is due; how long to wait for messages until the next is. Requests come first."""
+        if self._pings is None or (self._subscriptions.queue and self._allowance.frames is not None):
+            return TURN
+        wait = self._pings.wait(now) or self._allowance.wait(PING, now)
+        if wait > 0:
+            return wait
+        self._allowance.take(PING, now)
+        self._link.ping(self._pings.next(now))
+        return self._pings.wait(now)
+
+    def _compare(self, pings: Pings) -> None:
+        """Take the round trips in, and leave for a better address if there is one."""
+        now = self._tools.clock.monotonic()
+        pings.looked(self._link.empty_at)
+        trip = pings.pong(self._link.pongs(), now)
+        if trip is not None:
+            self._link.rtt_ms = trip * 1000
+        move = pings.judge(now)
+        if move is not None and self.ending is None:
+            log = logger.bind(event="feed.line", source=self._tools.source)
+            log.info("{}: {}", self._tools.source, move)
+            self.reaction, self.ending = Reaction.HAND_OVER, ConnectionLost("line", str(move))
+
+    def caught_up(self, moment: float) -> bool:
+        """Whether everything that the venue sent before then (monotonic) is here, as far as that can be known."""
+        return self._pings is None or self._pings.caught_up(moment)
+
     # --- what the venue answers --------------------------------------------------------------------------------------
 
     def _react(self, reply: Reply) -> None:
@@ -256,8 +303,12 @@ class Session:
                 self._leave_if(reply.reaction, reply.code, reply.message)
 
     def _pong(self) -> None:
-        if self._pulse.sent_at is not None:
-            self._link.rtt_ms = (self._tools.clock.monotonic() - self._pulse.sent_at) * 1000
+        now, sent = self._tools.clock.monotonic(), self._pulse.sent_at
+        if sent is None:
+            return
+        trip = now - sent if self._pings is None else self._pings.reply(sent, now)
+        if trip is not None:
+            self._link.rtt_ms = trip * 1000
 
     def _refused(self, refusal: Refusal) -> None:
         now = self._tools.clock.monotonic()

@@ -5,10 +5,10 @@ frames that we send; the receive loop is ours, because `run_forever` hangs for e
 middle of a frame and costs 60 to 250 µs a message where this costs 1. Never blocks a thread that sends, never waits
 longer than it was told to, and never looks inside a message.
 
-Who may do what: one thread, the feed's, calls `read` and `close`; any thread calls `send` and `abort`. OpenSSL breaks
-when one thread receives while another sends on the same TLS connection, so both happen under `_lock`, and neither
-waits there: waiting for bytes is done outside it, and what the socket does not take at once stands in `_outbox` for
-whoever comes next.
+Who may do what: one thread, the feed's, calls `read`, `ping`, `pongs` and `close`; any thread calls `send` and `abort`.
+OpenSSL breaks when one thread receives while another sends on the same TLS connection, so both happen under `_lock`,
+and neither waits there: waiting for bytes is done outside it, and what the socket does not take at once stands in
+`_outbox` for whoever comes next.
 """
 
 from __future__ import annotations
@@ -48,7 +48,8 @@ class Options:
 
 
 class Transport:
-    """An open connection. `endpoint` is its URL without the query, `rtt_ms` the last known round trip."""
+    """An open connection. `endpoint` is its URL without the query, `rtt_ms` the last known round trip. `empty_at`: when
+    it was last seen (monotonic) that nothing was there to be read, before whatever the last `read` took."""
 
     def __init__(self, sock: socket.socket, endpoint: str = "", options: Options | None = None) -> None:
         options = options or Options()
@@ -56,7 +57,11 @@ class Transport:
         self.rtt_ms: float | None = None
         self.received_bytes = 0
         self.received_frames = 0
-        self.last_received = time.monotonic()
+        self.last_received = time.monotonic()  # of anything that came unasked, or as an answer to a message
+        self.empty_at = self._drained_at = self.last_received
+        self._heard = self.last_received  # of anything at all
+        self._pongs: list[bytes] = []  # answers to our pings that nobody has asked for yet
+        self._pinged = False
         self.sleep: Callable[[float], None] = time.sleep
         self._sock = sock
         self._tls = isinstance(sock, ssl.SSLSocket)
@@ -108,7 +113,11 @@ class Transport:
         if not self._drained:
             return True
         self._poll.modify(self._sock, select.POLLIN | select.POLLOUT if self._outbox else select.POLLIN)
-        events = self._poll.poll(timeout * 1000)
+        self.empty_at = self._drained_at
+        events = self._poll.poll(0)
+        if not events:  # what comes now has not lain there while we did something else
+            events = self._poll.poll(timeout * 1000)
+            self.empty_at = self._drained_at = time.monotonic()
         if events and events[0][1] & select.POLLOUT:
             self._relay()
         return bool(events) and bool(events[0][1] & ~select.POLLOUT)
@@ -132,9 +141,14 @@ class Transport:
             got = self._fill()
             if got:
                 self._frames.feed(self._buffer[:got])
-                self.last_received = time.monotonic()
+                self._heard = time.monotonic()
+                # Whoever must be sent a heartbeat while nothing comes does not count answers to our pings.
+                if not self._frames.pongs or sum(2 + len(one) for one in self._frames.pongs) < got:
+                    self.last_received = self._heard
                 self.received_bytes += got
                 room -= got
+        if self._drained:
+            self._drained_at = time.monotonic()
         return room
 
     def _fill(self) -> int:
@@ -162,6 +176,9 @@ class Transport:
         if frames.pings:
             self._post(ABNF.create_frame(frames.pings[-1], ABNF.OPCODE_PONG).format())
             frames.pings.clear()
+        if frames.pongs:
+            self._pongs += frames.pongs if self._pinged else ()
+            frames.pongs.clear()
         if frames.violation:
             self._lost = ConnectionLost("reset", f"protocol violated: {frames.violation}")
             self._post(_close_frame(1002))
@@ -176,6 +193,17 @@ class Transport:
         """Send a text message: at once where the socket takes it, else as soon as it does. Never waits."""
         self._post(ABNF.create_frame(payload, ABNF.OPCODE_TEXT).format())
         self._relay()
+
+    def ping(self, payload: bytes) -> None:
+        """Send a WebSocket ping, like `send`."""
+        self._pinged = True
+        self._post(ABNF.create_frame(payload, ABNF.OPCODE_PING).format())
+        self._relay()
+
+    def pongs(self) -> list[bytes]:
+        """The payloads of pings that were answered since the last call, in the order in which they came back."""
+        pongs, self._pongs = self._pongs, []
+        return pongs
 
     def _post(self, frame: bytes) -> None:
         self._outbox.append(frame)
@@ -214,7 +242,7 @@ class Transport:
 
     def heard_since(self, moment: float) -> bool:
         """Did anything come since then (monotonic)? Bytes that wait for a reader who is busy count."""
-        return self.last_received >= moment or self._unread()
+        return self._heard >= moment or self._unread()
 
     def _unread(self) -> bool:
         with self._ending:

@@ -57,7 +57,7 @@ GAUGES: dict[str, tuple[str, tuple[str, ...]]] = {
     "recorder_lag_seconds": ("Age of the oldest record not yet committed", ("source",)),
     "recorder_committed_age_seconds": ("Time since the last commit; absent before it", ()),
     "recorder_database_up": ("1 while the database can be written", ()),
-    "recorder_rtt_seconds": ("Round trip to the venue, by ping on the connection", ("source", "endpoint")),
+    "recorder_rtt_seconds": ("Round trip to an address: ping where connected, else handshake", ("source", "endpoint")),
     "recorder_clock_offset_seconds": ("How far our clock is ahead of the venue's; absent if not told", ("source",)),
     "recorder_queue_bytes": ("Decoded records waiting for the writer", ()),
     "recorder_spool_bytes": ("Size of the spool on disk", ("source",)),

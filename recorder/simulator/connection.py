@@ -11,6 +11,7 @@ import struct
 from typing import TYPE_CHECKING, Protocol
 
 from recorder.errors import ConfigError
+from recorder.simulator.way import Queue, Way
 from recorder.simulator.wire import BadRequest, HttpRequest, HttpResponse, parse_request
 
 if TYPE_CHECKING:
@@ -54,9 +55,10 @@ class SimulatedVenue(Protocol):
 
 
 class Connection(asyncio.Protocol):
-    """A client. `silent`: data pushed is thrown away; `swallowing`: heartbeats get no answer."""
+    """A client. `silent`: data pushed is thrown away; `swallowing`: heartbeats get no answer. `way`: what happens to
+    what is sent to it."""
 
-    def __init__(self, venue: SimulatedVenue, everybody: set[Connection]) -> None:
+    def __init__(self, venue: SimulatedVenue, everybody: set[Connection], way: Way | None = None) -> None:
         self.silent = False
         self.swallowing = False
         self.paused = False
@@ -64,6 +66,7 @@ class Connection(asyncio.Protocol):
         self.request: HttpRequest | None = None  # that asked for the WebSocket
         self._venue = venue
         self._everybody = everybody
+        self._way = Queue(way or Way())
         self._transport: asyncio.Transport
         self._ws: ServerProtocol | None = None
         self._head = b""  # what came and is not used yet
@@ -95,7 +98,7 @@ class Connection(asyncio.Protocol):
             self._gone()
             self._ws.send_close(code, reason)
             self._forward()
-            self._later(CLOSE_SECONDS, self._transport.close)
+            self._later(CLOSE_SECONDS, self._hang_up)
 
     def reset(self) -> None:
         """Close with a TCP reset: linger 0 makes the kernel send RST instead of FIN."""
@@ -108,7 +111,7 @@ class Connection(asyncio.Protocol):
         """Close the TCP connection in order, but without a close frame."""
         self.flush()
         self._gone()
-        self._transport.close()
+        self._hang_up()
 
     def abort(self) -> None:
         """Drop it at once, with whatever is unsent."""
@@ -177,7 +180,7 @@ class Connection(asyncio.Protocol):
                     self._write(self._venue.rest(request).encode())
         except BadRequest as error:
             self._write(HttpResponse(400, str(error).encode()).encode())
-            self._transport.close()
+            self._hang_up()
 
     def _upgrade(self, request: HttpRequest, head: bytes) -> None:
         delay, refusal = self._venue.admit(request)
@@ -219,7 +222,7 @@ class Connection(asyncio.Protocol):
         self._forward()
         if self._ws.state.name != "OPEN":
             self._gone()
-            self._later(CLOSE_SECONDS, self._transport.close)
+            self._later(CLOSE_SECONDS, self._hang_up)
 
     def _gone(self) -> None:
         """Nothing may follow a close frame: the venue forgets this connection now, not when TCP is done."""
@@ -241,12 +244,27 @@ class Connection(asyncio.Protocol):
         assert self._ws is not None
         for data in self._ws.data_to_send():
             if not data:
-                self._transport.close()
+                self._hang_up()
             elif not (self.swallowing and data[0] == 0x8A):  # 0x8A: a pong
                 self._write(data)
 
     def _write(self, data: bytes) -> None:
-        if self._stalled or self._transport.is_closing():
+        if self._stalled:
+            return
+        if self._way:
+            self._way.then(lambda: self._send(data))
+        else:
+            self._send(data)
+
+    def _hang_up(self) -> None:
+        """Close when everything has been sent."""
+        if self._way:
+            self._way.then(self._transport.close)
+        else:
+            self._transport.close()
+
+    def _send(self, data: bytes) -> None:
+        if self._transport.is_closing():
             return
         self._transport.write(data)
         if self._transport.get_write_buffer_size() > WRITE_BYTES:

@@ -1,20 +1,19 @@
 """What can go wrong at a venue, on request: each fault is a message that a test or `POST /_control` sends.
 
-Owns the requests (their names and fields are the control endpoint's JSON) and what they leave switched on. Never
-touches a socket: it asks the venue's links. Every fault that can last lasts until `clear`.
+Owns the requests (their names and fields are the control endpoint's JSON); what they leave switched on is `switched`'s.
+Never touches a socket: it asks the venue's links. Every fault that can last lasts until `clear`.
 """
 
 from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from enum import Enum
-from random import Random
 from typing import Protocol, runtime_checkable
 
 import msgspec
 
+from recorder.simulator.switched import Faults as Faults
 from recorder.simulator.wire import frame
 
 
@@ -310,6 +309,34 @@ class Refuse(Fault):
         return 1
 
 
+class Delay(Fault):
+    """Everything that is sent from an address (the first is 0) is so many seconds late: data, answers, and the TLS
+    handshakes of later connections."""
+
+    seconds: float = 0.2
+    address: int = 0
+
+    def strike(self, target: Target) -> int:
+        """Do it now."""
+        target.faults.way(self.address).delay = max(0.0, self.seconds)
+        return 1
+
+
+class Loss(Fault):
+    """This share of what is sent from an address is lost, and comes `stall` seconds later, twice as late if that is
+    lost, too; everything behind it waits. As TCP has it with a lossy line."""
+
+    share: float = 0.05
+    stall: float = 0.2
+    address: int = 0
+
+    def strike(self, target: Target) -> int:
+        """Do it now."""
+        way = target.faults.way(self.address)
+        way.share, way.stall = min(max(0.0, self.share), 0.9), max(0.0, self.stall)
+        return 1
+
+
 class Clear(Fault):
     """Stop every fault that lasts."""
 
@@ -324,76 +351,10 @@ class Clear(Fault):
 
 Request = (
     Drop | Silence | Swallow | Stall | Deaf | Raw | Notice | Reject | Ignore | Mute | Skip | Breakbook | Resetbook
-) | (Duplicate | Poison | Handshake | Refuse | Clear)
+) | (Duplicate | Poison | Handshake | Refuse | Delay | Loss | Clear)
 
 
 def decode(body: bytes) -> Request:
     """A control request's body; msgspec.ValidationError says what is wrong with it."""
     request: Request = msgspec.json.decode(body, type=Request)
     return request
-
-
-def _matches(rules: Sequence[Reject | Ignore | Mute], channel: str, symbol: str) -> bool:
-    return any(rule.channel in ("", channel) and rule.symbol in ("", symbol) for rule in rules)
-
-
-@dataclass(slots=True)
-class Faults:
-    """What is switched on."""
-
-    random: Random
-    usual: str = "60018"  # the code of a refusal that was asked for without one
-    silent: bool = False
-    swallowing: bool = False
-    rejected: list[Reject] = field(default_factory=list)
-    ignored: list[Ignore] = field(default_factory=list)
-    muted: list[Mute] = field(default_factory=list)
-    skip: dict[str, int] = field(default_factory=dict)
-    broken: dict[str, int] = field(default_factory=dict)
-    duplicate: float = 0.0
-    poison: float = 0.0
-    handshakes: list[Handshake] = field(default_factory=list)
-    poisoned: int = 0  # bad frames sent, per connection each
-    duplicated: int = 0
-
-    def clear(self) -> None:
-        """Switch everything off; what was counted stays."""
-        self.silent = self.swallowing = False
-        self.duplicate = self.poison = 0.0
-        for rules in (self.rejected, self.ignored, self.muted, self.handshakes):
-            rules.clear()
-        self.skip.clear()
-        self.broken.clear()
-
-    def rejection(self, channel: str, symbol: str) -> str:
-        """The code to refuse this subscription with, empty for none."""
-        return next((rule.code or self.usual for rule in self.rejected if _matches([rule], channel, symbol)), "")
-
-    def ignores(self, channel: str, symbol: str) -> bool:
-        """Whether this subscription gets no answer at all."""
-        return _matches(self.ignored, channel, symbol)
-
-    def mutes(self, channel: str, symbol: str) -> bool:
-        """Whether this subscription gets no data."""
-        return bool(self.muted) and _matches(self.muted, channel, symbol)
-
-    def skips(self, symbol: str) -> bool:
-        """Whether this trade stays unsent; counts down."""
-        left = self.skip.get(symbol, 0)
-        if left:
-            self.skip[symbol] = left - 1
-        return left > 0
-
-    def breaks(self, symbol: str) -> bool:
-        """Whether this book update is lost; counts down, and spares every second one."""
-        left = self.broken.get(symbol, 0)
-        if left:
-            self.broken[symbol] = left - 1
-        return left > 0 and left % 2 == 0
-
-    def mangle(self, good: bytes, bad: Sequence[bytes]) -> tuple[bytes, int, int]:
-        """A frame with its duplicate or a poisonous neighbour; how many of each came along."""
-        twice = self.random.random() < self.duplicate
-        poison = self.random.random() < self.poison
-        data = good * 2 if twice else good
-        return (data + self.random.choice(bad) if poison else data), int(twice), int(poison)

@@ -24,7 +24,7 @@ from recorder.errors import ConfigError, RecorderError
 from recorder.simulator import infoway_replay, okex_v1_list, okex_v1_replay, okex_v3_replay, okx_replay
 from recorder.simulator.clock import ManualClock, SystemClock
 from recorder.simulator.connection import Connection, SimulatedVenue, websockets
-from recorder.simulator.faults import Fault, Target
+from recorder.simulator.faults import Fault, Faults, Target
 from recorder.simulator.infoway import DEPTH, InfowayVenue
 from recorder.simulator.infoway_list import LISTINGS as INFOWAY
 from recorder.simulator.market import Listing, Market
@@ -35,6 +35,7 @@ from recorder.simulator.okx import OkxVenue
 from recorder.simulator.okx_listings import LISTINGS, dated
 from recorder.simulator.replay import Dialect, Replay
 from recorder.simulator.selfsigned import self_signed
+from recorder.simulator.way import Porch, Way
 
 MAX_RATE = 100_000.0
 TICK_SECONDS = 0.01  # a push is at most this late, as on the fastest channel; waking up is most of an idle venue's cost
@@ -61,19 +62,23 @@ class Simulator(Generic[V]):
 
     `tls`: a directory with the certificate to use, made there if need be; `ca_file` is what clients trust.
     A venue on a `ManualClock` moves only by `advance`. What the venue owns is reached with `call`, on its thread.
+    `addresses`: at how many ports it is served, each with a way of its own (faults `delay` and `loss`); `port` is the
+    first's, the others are free ones.
     """
 
-    def __init__(self, venue: V, *, host: str = "127.0.0.1", port: int = 0, tls: Path | None = None) -> None:
+    def __init__(
+        self, venue: V, *, host: str = "127.0.0.1", port: int = 0, tls: Path | None = None, addresses: int = 1
+    ) -> None:
         websockets()
         self.venue = venue
         self.host = host
-        self.port = port
+        self.ports = [port, *[0] * (addresses - 1)]
         self.ca_file: Path | None = None
         self.error: BaseException | None = None
         self._context = self._tls(tls) if tls else None
         self._loop = asyncio.new_event_loop()
         self._loop.set_exception_handler(self._failed)
-        self._server: asyncio.Server | None = None
+        self._servers: list[asyncio.Server] = []
         self._connections: set[Connection] = set()
         self._thread = threading.Thread(target=self._run, name=f"simulator:{venue.name}")
         clock = getattr(venue, "clock", None)
@@ -107,19 +112,29 @@ class Simulator(Generic[V]):
     # --- use ------------------------------------------------------------------------------------------------------
 
     @property
+    def port(self) -> int:
+        """The first address's."""
+        return self.ports[0]
+
+    @property
     def ws_url(self) -> str:
         """Base URL for WebSockets; the venue's paths come after it."""
-        return f"{'wss' if self._context else 'ws'}://{self._authority}"
+        return self.ws_urls[0]
+
+    @property
+    def ws_urls(self) -> list[str]:
+        """The same of every address."""
+        return [f"{'wss' if self._context else 'ws'}://{self._authority(port)}" for port in self.ports]
 
     @property
     def http_url(self) -> str:
         """Base URL for REST and control."""
-        return f"{'https' if self._context else 'http'}://{self._authority}"
+        return f"{'https' if self._context else 'http'}://{self._authority(self.port)}"
 
     @property
     def serving(self) -> bool:
         """Whether it listens: not while it refuses."""
-        return self._server is not None and self._server.is_serving()
+        return bool(self._servers) and all(server.is_serving() for server in self._servers)
 
     def call(self, function: Callable[[], T]) -> T:
         """Do something on the venue's thread and return its result."""
@@ -169,9 +184,8 @@ class Simulator(Generic[V]):
 
     # --- inside ---------------------------------------------------------------------------------------------------
 
-    @property
-    def _authority(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+    def _authority(self, port: int) -> str:
+        return f"[{self.host}]:{port}" if ":" in self.host else f"{self.host}:{port}"
 
     def _tls(self, directory: Path) -> ssl.SSLContext:
         certificate, key = self_signed(directory)
@@ -200,19 +214,29 @@ class Simulator(Generic[V]):
             self._tick(self._loop.time())
 
     async def _listen(self) -> None:
-        self._server = await self._loop.create_server(
-            lambda: Connection(self.venue, self._connections),
-            self.host,
-            self.port,
-            ssl=self._context,
-            reuse_address=True,
-            backlog=512,
-        )
-        self.port = self._server.sockets[0].getsockname()[1]
+        self._servers.clear()
+        for n, port in enumerate(self.ports):
+            server = await self._loop.create_server(self._welcome(n), self.host, port, reuse_address=True, backlog=512)
+            self._servers.append(server)
+            self.ports[n] = server.sockets[0].getsockname()[1]
+
+    def _welcome(self, address: int) -> Callable[[], asyncio.Protocol]:
+        """What makes the protocol of a client at this address."""
+        way, context = self._way(address), self._context
+
+        def connection() -> Connection:
+            return Connection(self.venue, self._connections, way)
+
+        return connection if context is None else lambda: Porch(way, context, connection)
+
+    def _way(self, address: int) -> Way:
+        """The venue's, where it knows faults."""
+        faults = getattr(self.venue, "faults", None)
+        return faults.way(address) if isinstance(faults, Faults) else Way()
 
     def _refuse(self, seconds: float) -> None:
-        assert self._server is not None
-        self._server.close()
+        for server in self._servers:
+            server.close()
         self._loop.call_later(seconds, lambda: self._loop.create_task(self._listen()))
 
     def _tick(self, due: float) -> None:
@@ -221,8 +245,8 @@ class Simulator(Generic[V]):
         self._loop.call_at(due, self._tick, due)
 
     async def _close(self) -> None:
-        assert self._server is not None
-        self._server.close()
+        for server in self._servers:
+            server.close()
         for task in asyncio.all_tasks() - {asyncio.current_task()}:
             task.cancel()
         for connection in list(self._connections):

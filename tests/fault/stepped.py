@@ -85,6 +85,9 @@ class Time:
     now: float
     stack: ExitStack
     step: float = STEP
+    # How often everybody has a turn at each moment. More than once: what is sent then is read and answered then, and
+    # the recorders know how late it is before anything comes.
+    rounds: int = 1
     simulators: list[Simulator[TickingVenue]] = field(default_factory=list)
     runs: dict[str, Run] = field(default_factory=dict)
     scrapes: list[Scrape] = field(default_factory=list)
@@ -129,8 +132,14 @@ class Time:
     def _move(self, seconds: float) -> None:
         """The venues first: what they send is there when the recorders look."""
         self.now += seconds
-        for moved in [simulator.advancing(seconds) for simulator in self.simulators]:
-            moved.result(60)
+        if self.rounds > 1:
+            self._tell()
+        for passing in (seconds, *[0.0] * (self.rounds - 1)):
+            for moved in [simulator.advancing(passing) for simulator in self.simulators]:
+                moved.result(60)
+            self._tell()
+
+    def _tell(self) -> None:
         for run in self.runs.values():
             run.tell(self.now)
         for run in self.runs.values():
@@ -166,7 +175,7 @@ class Time:
 
 
 @contextmanager
-def stepping(back: float, step: float = STEP) -> Iterator[Time]:
+def stepping(back: float, step: float = STEP, rounds: int = 1) -> Iterator[Time]:
     """A clock that stands `back` seconds ago: databases have the real time, and nothing may come from their future."""
     with ExitStack() as stack:
-        yield Time(float(int(time.time() - back)), stack, step)
+        yield Time(float(int(time.time() - back)), stack, step, rounds)

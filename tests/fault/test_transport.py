@@ -274,8 +274,8 @@ def test_a_flat_out_sender_over_tls_with_heartbeats_from_another_thread() -> Non
             total += 500
             if time.monotonic() > end:
                 break
+        sent.set()  # before the client can know
         peer.send(close_frame(1000))
-        sent.set()
         while (got := peer.read())[0] != CLOSE:
             heard.append(got[1])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import queue
 import random
 import threading
@@ -75,7 +76,10 @@ class Wire:
         self.rtt_ms: float | None = 1.5
         self.received_frames = 0
         self.last_received = rig.now
+        self.empty_at = rig.now
         self.sent: list[tuple[float, bytes]] = []
+        self.pings: list[tuple[float, bytes]] = []  # that are on their way: when the answer is here, and its payload
+        self.pinged: list[float] = []
         self.closed: int | None = None
         self._rig = rig
         self._steps = deque(script)
@@ -86,7 +90,7 @@ class Wire:
     def read(self, timeout: float) -> list[Run]:
         """The next answer or step, if it comes in time."""
         assert self.closed is None
-        end = self._rig.now + timeout
+        end = min(self._rig.now + timeout, *(at for at, _ in self.pings), math.inf)
         while self._lost is None:
             if self._answers:
                 return self._received(self._answers.popleft())
@@ -95,6 +99,7 @@ class Wire:
             if self._rig.now >= end:
                 return []
             self._rig.pass_time(min(0.5, min(end, self._at if self._steps else end) - self._rig.now))
+            self.empty_at = self._rig.now
         raise self._lost
 
     def _play(self) -> list[Run]:
@@ -118,6 +123,19 @@ class Wire:
         """Write it down, and let the rig's venue answer."""
         self.sent.append((self._rig.now, payload))
         self._answers += [text(answer) for answer in self._rig.answer(payload)]
+
+    def ping(self, payload: bytes) -> None:
+        """The rig says how long the answer takes; it may never come."""
+        self.pinged.append(self._rig.now)
+        seconds = self._rig.trip(self.endpoint, len(self.pinged))
+        if seconds < math.inf:  # what came first is read first
+            self.pings.append((max([self._rig.now + seconds, *(at for at, _ in self.pings)]), payload))
+
+    def pongs(self) -> list[bytes]:
+        """What is here by now."""
+        here = [payload for at, payload in self.pings if at <= self._rig.now]
+        self.pings = [(at, payload) for at, payload in self.pings if at > self._rig.now]
+        return here
 
     def heard_since(self, moment: float) -> bool:
         """As the transport does."""
@@ -196,6 +214,7 @@ class Rig:
         self.attempts: list[tuple[float, str]] = []
         self.dial_seconds = 0.0
         self.answer: Callable[[bytes], Sequence[str]] = self.agree
+        self.trip: Callable[[str, int], float] = lambda endpoint, number: math.inf  # seconds of a connection's nth ping
         self.tape = Tape()
         self.items: queue.Queue[Decoded] = queue.Queue()
         self.metrics = Metrics({"toy": ["trades", "books"]}, {"toy": [code.code for code in CODES]})
