@@ -113,10 +113,7 @@ class OkexV1Venue(MarketVenue[V1Session]):
 
     def admit(self, request: HttpRequest) -> tuple[float, HttpResponse | None]:
         """The handshake's faults, then its path."""
-        delay, refused = self.knock()
-        if refused is not None:
-            return delay, refused
-        return delay, None if request.path in PATHS else self.refusal(404)
+        return self.enter(request, PATHS, per_second=0)
 
     def opened(self, link: Connection, path: str) -> None:
         """Give it an id and a page of the ledger."""

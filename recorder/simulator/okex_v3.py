@@ -82,7 +82,6 @@ class OkexV3Venue(MarketVenue[OkexSession]):
         self.rules = rules or Rules()
         self.pusher: Pusher = Pusher(self.market.instruments, self.faults)
         self._accounts = accounts
-        self._connects: deque[float] = deque()
 
     # --- what faults ask for --------------------------------------------------------------------------------------
 
@@ -101,15 +100,7 @@ class OkexV3Venue(MarketVenue[OkexSession]):
 
     def admit(self, request: HttpRequest) -> tuple[float, HttpResponse | None]:
         """The handshake's faults, its path, and one a second."""
-        delay, refusing = self.knock()
-        if refusing is not None:
-            return delay, refusing
-        if request.path != PATH:
-            return delay, self.refusal(404)
-        limit = self.rules.connects_per_second
-        if limit and not allowed(self._connects, self.clock.monotonic(), limit, 1.0):
-            return delay, self.refusal(429)
-        return delay, None
+        return self.enter(request, (PATH,), self.rules.connects_per_second)
 
     def opened(self, link: Connection, path: str) -> None:
         """Give it an id and a page of the ledger."""

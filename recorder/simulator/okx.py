@@ -81,7 +81,6 @@ class OkxVenue(MarketVenue[OkxSession]):
         self.rules = rules or Rules()
         self.pusher: Pusher = Pusher(self.market.instruments, self._faults)
         self._rest = Rest(self.market.instruments, self.pusher, self._faults, self.clock, limited=self.rules.rest)
-        self._connects: deque[float] = deque()
 
     # --- what faults ask for --------------------------------------------------------------------------------------
 
@@ -106,15 +105,7 @@ class OkxVenue(MarketVenue[OkxSession]):
 
     def admit(self, request: HttpRequest) -> tuple[float, HttpResponse | None]:
         """The handshake's faults, its path, and three a second."""
-        delay, refused = self.knock()
-        if refused is not None:
-            return delay, refused
-        if request.path not in (PUBLIC, BUSINESS, PRIVATE):
-            return delay, self.refusal(404)
-        limit = self.rules.connects_per_second
-        if limit and not allowed(self._connects, self.clock.monotonic(), limit, 1.0):
-            return delay, self.refusal(429)
-        return delay, None
+        return self.enter(request, (PUBLIC, BUSINESS, PRIVATE), self.rules.connects_per_second)
 
     def opened(self, link: Connection, path: str) -> None:
         """Give it an id and a page of the ledger."""

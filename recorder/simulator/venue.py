@@ -6,7 +6,8 @@ a venue inherits this and speaks.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -17,6 +18,7 @@ from recorder.simulator.clock import Clock
 from recorder.simulator.connection import Connection
 from recorder.simulator.fanout import Fanout, Key, Subscriber
 from recorder.simulator.faults import Fault, Faults, Link
+from recorder.simulator.limits import allowed
 from recorder.simulator.market import Market
 from recorder.simulator.oracle import Connected, Ledger
 from recorder.simulator.wire import HttpRequest, HttpResponse
@@ -56,6 +58,7 @@ class MarketVenue(Generic[S]):
         self.history: dict[str, Connected] = {}
         self.on_refuse: Callable[[float], None] | None = None
         self._ending: list[tuple[float, Link]] = []
+        self._connects: deque[float] = deque()
 
     # --- for tests and the control endpoint -----------------------------------------------------------------------
 
@@ -123,6 +126,15 @@ class MarketVenue(Generic[S]):
             return fault.delay, None
         refusal = self.refusal(fault.status)
         return fault.delay, later(refusal, fault.retry_after)
+
+    def enter(self, request: HttpRequest, paths: Collection[str], per_second: int) -> tuple[float, HttpResponse | None]:
+        """The same where only these paths are served, and so many connections a second are (0: any number)."""
+        delay, refusal = self.knock()
+        if refusal is None and request.path not in paths:
+            refusal = self.refusal(404)
+        elif refusal is None and per_second and not allowed(self._connects, self.clock.monotonic(), per_second, 1.0):
+            refusal = self.refusal(429)
+        return delay, refusal
 
     def page(self, link: Connection, path: str) -> tuple[str, Connected]:
         """An id for a new connection and its page of the ledger; faults that are to last strike it, too."""
