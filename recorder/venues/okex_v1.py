@@ -16,10 +16,9 @@ A channel is a whole name (`ok_sub_spot_btc_usdt_deals`), which says its symbol:
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -36,6 +35,7 @@ from recorder.spelling import spelled
 from recorder.subscriptions import BaseVenue, Key, wanted
 from recorder.venues import Channel, Heartbeat, Limits, Line, Request, Subscription, codes
 from recorder.venues._deflate import Inflating
+from recorder.venues._login import KeyLogin
 from recorder.venues._okex_v1_names import CHANNELS, Name, explain, parse, symbol_of
 from recorder.venues._retired import doubts
 
@@ -295,21 +295,6 @@ def _answered(frame: int, said: Envelope, answer: Answer, out: Decoded) -> None:
 # --- the venue ------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class KeyLogin:
-    """A login with an API key, which market data needs nowhere that we know of."""
-
-    api_key: str = field(repr=False)
-    secret_key: str = field(repr=False)
-
-    def request(self, now: int) -> Request:
-        """`sign`: MD5 of the sorted parameters and, behind them, the secret."""
-        signed = f"api_key={self.api_key}&secret_key={self.secret_key}".encode()
-        sign = hashlib.md5(signed, usedforsecurity=False).hexdigest().upper()
-        parameters = {"api_key": str.__str__(self.api_key), "sign": sign}
-        return Request(msgspec.json.encode({"event": "login", "parameters": parameters}))
-
-
 class OkexV1(BaseVenue):
     """The venue contract for OKEx v1."""
 
@@ -325,8 +310,12 @@ class OkexV1(BaseVenue):
         "OKEx's v1 API documentation of 2017 and 2018, spot and futures",
         "single messages of 2017 and 2018 that were quoted in public programs; no recording is known",
     )
-    options: Mapping[str, str] = {"api_key": "of your account, if it must log in", "secret_key": "that belongs to it"}
-    secrets = frozenset(options)
+    options: Mapping[str, str] = {
+        "api_key": "of your account, if it must log in",
+        "secret_key": "that belongs to it",
+        "path": "where the host serves the protocol, if not at /ws/v1: /websocket, /websocket/okcoinapi",
+    }
+    secrets = frozenset({"api_key", "secret_key"})
     always: Mapping[str, str] | None = {}
     # The venue closes connections that are idle for some minutes; it asked for a heartbeat every 30 s.
     heartbeat = Heartbeat(b'{"event":"ping"}', interval=30.0, reply_within=10.0, idle_only=False)
@@ -343,15 +332,16 @@ class OkexV1(BaseVenue):
 
     def _check_addresses(self, source: Source) -> Iterator[str]:
         for n, url in enumerate(source.endpoints):
-            base, plain, _ = url.partition("/websocket")
+            base, plain, rest = url.partition("/websocket")
             if plain:
-                yield f'endpoints[{n}]: "{url}" is another path than {self.paths["ws"]}; did you mean "{base}"?'
+                yield f'endpoints[{n}]: "{url}" holds a path; did you mean "{base}", and path = "{plain}{rest}"?'
         yield from super()._check_addresses(source)
 
     def _check_options(self, source: Source) -> Iterator[str]:
-        for option in self.options:
-            if source.options and option not in source.options:
-                yield f"{option}: is missing; a login takes api_key and secret_key"
+        for option in self.secrets - source.options.keys() if self.secrets & source.options.keys() else ():
+            yield f"{option}: is missing; a login takes api_key and secret_key"
+        if not re.fullmatch(r"(/[\w.-]+)+", path := source.options.get("path", self.paths["ws"])):
+            yield f'path: "{path}" is none; did you mean "/{path.strip("/")}"?'
 
     def _check_channel(self, channel: str, symbols: Sequence[str]) -> str:
         if problem := explain(channel):
@@ -369,9 +359,11 @@ class OkexV1(BaseVenue):
         """Each name with the symbol that it holds, which its rows have."""
         names = dict.fromkeys(each.channel for each in wanted(source))
         pairs = tuple(Subscribe(channels=(each,), symbols=(symbol_of(each),)) for each in names)
-        key, secret = (source.options.get(option, "") for option in self.options)
+        key, secret, path = (source.options.get(option, "") for option in self.options)
         login = KeyLogin(key, secret) if key and secret else None
-        return [replace(line, login=login) for line in super().lines(structs.replace(source, subscribe=pairs), held)]
+        usual = [replace(line, path=self.paths["ws"]) for line in held]
+        lines = super().lines(structs.replace(source, subscribe=pairs), usual)
+        return [replace(line, login=login, path=path or line.path) for line in lines]
 
     def subscribe(self, subscriptions: Sequence[Subscription]) -> list[Request]:
         """Requests for these."""

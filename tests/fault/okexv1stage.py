@@ -23,12 +23,13 @@ VENUE = "okex_v1"
 
 @contextmanager
 def staged(
-    home: Path, database: str, market: Market, *names: str, environ: dict[str, str] | None = None
+    home: Path, database: str, market: Market, *names: str, environ: dict[str, str] | None = None, path: str = ""
 ) -> Iterator[Oracle]:
-    """The venue with this market and its own limits, and a recorder of these channels over `/ws/v1`, not started.
-    `environ`: the keys of its account."""
+    """The venue with this market and its own limits, and a recorder of these channels over `/ws/v1` or another path,
+    not started. `environ`: the keys of its account."""
     with Simulator(OkexV1Venue(market, rules=Rules(), journal=True)) as simulator:
         options = {name: f"${{{name.upper()}}}" for name in environ or {}}
+        options |= {"path": path} if path else {}
         where = simulator.ws_url, simulator.http_url
         source = source_toml(*where, {name: [] for name in names}, name=VENUE, venue=VENUE, **options)
         given = {name.upper(): value for name, value in (environ or {}).items()}

@@ -15,7 +15,7 @@ import pytest
 from recorder.records import now_us
 from recorder.simulator.faults import Clear, Poison, Silence
 from recorder.simulator.market import Market
-from recorder.simulator.okex_v1 import KEYS
+from recorder.simulator.okex_v1 import KEYS, OKCOIN, PACKED
 from recorder.simulator.okex_v1_commands import Manners
 from recorder.simulator.okex_v1_list import DEPTH, LISTINGS
 from recorder.simulator.okex_v1_names import PERIODS, WEEKS
@@ -49,12 +49,17 @@ def market(rate: float) -> Market:
 
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize(
-    "manners", [Manners(), Manners(bare=True, numbers=True), Manners(unmarked=True, strings=True, five=True)]
+    ("manners", "path"),
+    [
+        (Manners(), ""),
+        (Manners(bare=True, numbers=True), OKCOIN),
+        (Manners(unmarked=True, strings=True, five=True), ""),
+    ],
 )
-def test_all_that_is_served_is_stored(tmp_path: Path, database: str, manners: Manners) -> None:
-    """Every channel of a pair and a coin brings rows of its own in every manner, nothing is poison, nothing unknown;
-    the login was good."""
-    with staged(tmp_path / "r", database, market(300.0), *EVERY, environ=ACCOUNT) as stage:
+def test_all_that_is_served_is_stored(tmp_path: Path, database: str, manners: Manners, path: str) -> None:
+    """Every channel of a pair and a coin brings rows of its own in every manner, in frames that are compressed or not;
+    nothing is poison, nothing unknown; the login was good."""
+    with staged(tmp_path / "r", database, market(300.0), *EVERY, environ=ACCOUNT, path=path) as stage:
         stage.simulator.fault(manners)
         stage.start()
         stage.ready()
@@ -63,6 +68,8 @@ def test_all_that_is_served_is_stored(tmp_path: Path, database: str, manners: Ma
         for name in ("quarantined", "venue_errors", "schema_drift", "reconnects"):
             assert total(stage, f"recorder_{name}_total") == 0, name
         assert rows(stage, "SELECT count(*) FROM gaps") == [(0,)]
+        history = stage.simulator.venue.history
+        assert stage.simulator.call(lambda: {page.path for page in history.values()}) == {path or PACKED}
         assert stage.recorder.stop() == 0, stage.recorder.tail()
 
 

@@ -16,8 +16,9 @@ from recorder.config import Secret, Source, Subscribe
 from recorder.errors import ConfigError, Exit
 from recorder.records import Ack, Reaction, Refusal
 from recorder.venues import Subscription
+from recorder.venues._login import KeyLogin
 from recorder.venues._okex_v1_names import explain, parse
-from recorder.venues.okex_v1 import KeyLogin, venue
+from recorder.venues.okex_v1 import venue
 from tests.unit.okexv1frames import decode, push, refused
 
 TICKER, TRADES = "ok_sub_spot_btc_usdt_ticker", "ok_sub_futureusd_btc_trade_quarter"
@@ -180,9 +181,10 @@ def test_the_tutorial_s_own_configuration(tmp_path: Path) -> None:
         (
             ['endpoints = ["wss://real.okex.com:10440/websocket/okexapi"]'],
             "",
-            'endpoints[0]: "wss://real.okex.com:10440/websocket/okexapi" is another path than /ws/v1; did you mean '
-            '"wss://real.okex.com:10440"?',
+            'endpoints[0]: "wss://real.okex.com:10440/websocket/okexapi" holds a path; did you mean '
+            '"wss://real.okex.com:10440", and path = "/websocket/okexapi"?',
         ),
+        (['path = "websocket"'], "", 'path: "websocket" is none; did you mean "/websocket"?'),
     ],
 )
 def test_one_mistake_one_sentence(tmp_path: Path, lines: list[str], more: str, sentence: str) -> None:
@@ -305,6 +307,18 @@ def test_a_login_is_signed() -> None:
     assert said == {"event": "login", "parameters": {"api_key": key, "sign": sign}}
     assert key not in repr(login)
     assert secret not in repr(login)
+
+
+def test_another_path_is_taken_as_it_is() -> None:
+    """Hosts served the protocol at several; a connection that is held is known at any of them."""
+    elsewhere = source(TICKER, path="/websocket/okcoinapi")
+    assert venue.check(elsewhere) == []
+    (line,) = venue.lines(elsewhere)
+    assert (line.name, line.path, line.login) == ("ws/0", "/websocket/okcoinapi", None)
+    assert venue.lines(elsewhere, [line]) == [line]
+    (emptied,) = venue.lines(structs.replace(elsewhere, subscribe=()), [line])
+    assert (emptied.path, emptied.subscriptions) == (line.path, ())
+    assert [each.path for each in venue.lines(source(TICKER))] == ["/ws/v1"]
 
 
 def test_lines_log_in_where_there_is_a_key() -> None:
