@@ -11,14 +11,17 @@ import json
 import sys
 from pathlib import Path
 
-from recorder.simulator import infoway, okex_v1, okex_v1_oracle, okex_v3
 from recorder.simulator.clock import SystemClock
-from recorder.simulator.infoway import InfowayVenue
-from recorder.simulator.infoway_oracle import numbered
-from recorder.simulator.okex_v3 import OkexV3Venue
-from recorder.simulator.okx import NO_LIMITS, OkxVenue
-from recorder.simulator.okx_flood import FlatOut
-from recorder.simulator.okx_listings import crowd
+from recorder.simulator.infoway import venue as infoway
+from recorder.simulator.infoway.oracle import numbered
+from recorder.simulator.infoway.venue import InfowayVenue
+from recorder.simulator.okex_v1 import oracle as okex_v1_oracle
+from recorder.simulator.okex_v1 import venue as okex_v1
+from recorder.simulator.okex_v3 import venue as okex_v3
+from recorder.simulator.okex_v3.venue import OkexV3Venue
+from recorder.simulator.okx.flood import FlatOut
+from recorder.simulator.okx.listings import crowd
+from recorder.simulator.okx.venue import NO_LIMITS, OkxVenue
 from recorder.simulator.oracle import NumberedMarket
 from recorder.simulator.server import Simulator, TickingVenue
 

@@ -12,7 +12,7 @@ import ssl
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -21,18 +21,17 @@ from typing import Generic, Protocol, TypeVar
 
 from recorder.config import Secret, Source, Subscribe
 from recorder.errors import ConfigError, RecorderError
-from recorder.simulator import infoway_replay, okex_v1_list, okex_v1_replay, okex_v3_replay, okx_replay
-from recorder.simulator.clock import ManualClock, SystemClock
+from recorder.simulator.clock import ManualClock
 from recorder.simulator.connection import Connection, SimulatedVenue, websockets
 from recorder.simulator.faults import Fault, Faults, Target
-from recorder.simulator.infoway import DEPTH, InfowayVenue
-from recorder.simulator.infoway_list import LISTINGS as INFOWAY
-from recorder.simulator.market import Listing, Market
-from recorder.simulator.okex_v1 import OkexV1Venue
-from recorder.simulator.okex_v3 import OkexV3Venue
-from recorder.simulator.okex_v3_list import listings
-from recorder.simulator.okx import OkxVenue
-from recorder.simulator.okx_listings import LISTINGS, dated
+from recorder.simulator.infoway import replay as infoway_replay
+from recorder.simulator.infoway import venue as infoway
+from recorder.simulator.okex_v1 import replay as okex_v1_replay
+from recorder.simulator.okex_v1 import venue as okex_v1
+from recorder.simulator.okex_v3 import replay as okex_v3_replay
+from recorder.simulator.okex_v3 import venue as okex_v3
+from recorder.simulator.okx import replay as okx_replay
+from recorder.simulator.okx import venue as okx
 from recorder.simulator.replay import Dialect, Replay
 from recorder.simulator.selfsigned import self_signed
 from recorder.simulator.way import Porch, Way
@@ -263,37 +262,11 @@ class Simulator(Generic[V]):
 # --- the command ---------------------------------------------------------------------------------------------------
 
 
-def _okx(rate: float, listings: Sequence[Listing] = LISTINGS) -> TickingVenue:
-    clock = SystemClock()
-    return OkxVenue(Market(listings, clock.wall_us(), rate=rate), clock=clock)
-
-
-def _okx_whole(rate: float) -> TickingVenue:
-    """With what expires, too."""
-    return _okx(rate, (*LISTINGS, *dated(SystemClock().wall_us() // 1000)))
-
-
-def _infoway(rate: float) -> TickingVenue:
-    clock = SystemClock()
-    return InfowayVenue(Market(INFOWAY, clock.wall_us(), rate=rate, depth=DEPTH), clock=clock)
-
-
-def _okex_v3(rate: float) -> TickingVenue:
-    clock = SystemClock()
-    now = clock.wall_us()
-    return OkexV3Venue(Market(listings(now // 1000), now, rate=rate), clock=clock)
-
-
-def _okex_v1(rate: float) -> TickingVenue:
-    clock = SystemClock()
-    return OkexV1Venue(Market(okex_v1_list.LISTINGS, clock.wall_us(), rate=rate, depth=okex_v1_list.DEPTH), clock=clock)
-
-
 VENUES: dict[str, Callable[[float], TickingVenue]] = {
-    "okx": _okx_whole,
-    "infoway": _infoway,
-    "okex_v3": _okex_v3,
-    "okex_v1": _okex_v1,
+    "okx": okx.usual,
+    "infoway": infoway.usual,
+    "okex_v3": okex_v3.usual,
+    "okex_v1": okex_v1.usual,
 }
 DIALECTS: dict[str, Dialect] = {
     "okx": okx_replay.REPLAYED,
@@ -311,12 +284,12 @@ def demo_venues() -> list[tuple[TickingVenue, tuple[Source, ...]]]:
     A connection of the second venue serves one business, so it has a source for each of two.
     """
     channels = ("trades", "books", "bbo-tbt", "books5", "tickers", "candle1m", "candle1s")
-    spot = tuple(one.symbol for one in LISTINGS if one.kind == "SPOT")
+    spot = tuple(one.symbol for one in okx.LISTINGS if one.kind == "SPOT")
     energy = ("USOIL", "NGAS", "XAUUSD", "EURUSD")
     return [
-        (_okx(DEMO_RATE), (_shown("okx", "okx", channels, (*spot, "*-USDT-SWAP")),)),
+        (okx.usual(DEMO_RATE, okx.LISTINGS), (_shown("okx", "okx", channels, (*spot, "*-USDT-SWAP")),)),
         (
-            _infoway(DEMO_RATE),
+            infoway.usual(DEMO_RATE),
             (
                 _shown("infoway", "infoway", INFOWAY_CHANNELS, energy, business="common"),
                 _shown("infoway-crypto", "infoway", INFOWAY_CHANNELS, ("BTCUSDT",), business="crypto"),

@@ -14,12 +14,12 @@ from typing import TypeAlias
 from urllib.parse import urlsplit
 
 from recorder.simulator.faults import Clear, Drop, Fault, Handshake, How, Mute, Notice, Poison, Reject, Silence, Skip
-from recorder.simulator.infoway import InfowayVenue
-from recorder.simulator.infoway import Rules as InfowayRules
-from recorder.simulator.infoway_commands import Say as Words
-from recorder.simulator.infoway_oracle import numbered
-from recorder.simulator.okx import OkxVenue
-from recorder.simulator.okx_commands import Error, Say
+from recorder.simulator.infoway.commands import Say as Words
+from recorder.simulator.infoway.oracle import numbered
+from recorder.simulator.infoway.venue import InfowayVenue
+from recorder.simulator.infoway.venue import Rules as InfowayRules
+from recorder.simulator.okx.commands import Error, Say
+from recorder.simulator.okx.venue import OkxVenue
 from recorder.simulator.oracle import NumberedMarket
 from recorder.simulator.server import Simulator
 from tests.fault.process import config_toml, source_toml

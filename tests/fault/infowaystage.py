@@ -22,9 +22,9 @@ import psycopg
 from recorder.records import now_us
 from recorder.simulator.connection import Connection
 from recorder.simulator.faults import Silence
-from recorder.simulator.infoway import InfowayVenue, Rules
-from recorder.simulator.infoway_oracle import numbered
-from recorder.simulator.infoway_text import KLINES
+from recorder.simulator.infoway.oracle import numbered
+from recorder.simulator.infoway.text import KLINES
+from recorder.simulator.infoway.venue import InfowayVenue, Rules
 from recorder.simulator.market import Market
 from recorder.simulator.server import Simulator
 from recorder.simulator.wire import HttpRequest, HttpResponse

@@ -13,7 +13,7 @@ from typing import Any
 import psycopg
 
 from recorder.simulator.market import Market
-from recorder.simulator.okex_v1 import OkexV1Venue, Rules
+from recorder.simulator.okex_v1.venue import OkexV1Venue, Rules
 from recorder.simulator.server import Simulator
 from tests.fault.process import RecorderProcess, config_toml, source_toml
 from tests.fault.stage import Oracle

@@ -14,7 +14,7 @@ from typing import Any
 from recorder.records import now_us
 from recorder.simulator.connection import Connection
 from recorder.simulator.decimals import plain
-from recorder.simulator.okex_v3 import OkexV3Venue, Rules
+from recorder.simulator.okex_v3.venue import OkexV3Venue, Rules
 from recorder.simulator.oracle import PRICE_PLACES, NumberedMarket, price_of, trade_of
 from recorder.simulator.server import Simulator
 from tests.fault.process import RecorderProcess, config_toml, source_toml

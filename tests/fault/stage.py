@@ -17,7 +17,7 @@ from typing import Any
 import psycopg
 
 from recorder.records import now_us
-from recorder.simulator.okx import OkxVenue, Rules
+from recorder.simulator.okx.venue import OkxVenue, Rules
 from recorder.simulator.oracle import NumberedMarket, trade_of
 from recorder.simulator.server import Simulator
 from tests.fault.ledger import Finding, judge

@@ -13,7 +13,7 @@ import pytest
 
 from recorder.records import now_us
 from recorder.simulator.faults import Drop
-from recorder.simulator.okx import OkxVenue
+from recorder.simulator.okx.venue import OkxVenue
 from recorder.simulator.oracle import NumberedMarket
 from recorder.simulator.server import Simulator
 from tests.fault.alertstage import BTC, ETH, okx_source

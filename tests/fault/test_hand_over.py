@@ -11,7 +11,7 @@ import pytest
 
 from recorder.records import now_us
 from recorder.simulator.faults import Notice
-from recorder.simulator.okx import OkxVenue, Rules
+from recorder.simulator.okx.venue import OkxVenue, Rules
 from recorder.simulator.oracle import NumberedMarket
 from recorder.simulator.server import Simulator
 from tests.fault.ledger import judge

@@ -13,8 +13,8 @@ import pytest
 
 from recorder.records import now_us
 from recorder.simulator import faults
-from recorder.simulator import infoway_commands as commands
-from recorder.simulator.infoway import Rules
+from recorder.simulator.infoway import commands as commands
+from recorder.simulator.infoway.venue import Rules
 from tests.fault.infowaystage import APPLE, BTC, ETH, LONG, OIL, staged
 from tests.fault.process import until
 

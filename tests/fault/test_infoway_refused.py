@@ -17,7 +17,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from recorder.simulator.infoway import Rules
+from recorder.simulator.infoway.venue import Rules
 from tests.fault.infowaystage import BTC, KEY, LONG, Stage, staged
 from tests.fault.process import until
 from tests.integration.infowayclient import Client

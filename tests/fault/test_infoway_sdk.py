@@ -16,10 +16,10 @@ from infoway.exceptions import InfowayAPIError, InfowayAuthError
 from infoway.ws.client import InfowayWebSocket
 
 from recorder.simulator import faults
-from recorder.simulator import infoway_commands as commands
 from recorder.simulator.clock import SystemClock
-from recorder.simulator.infoway import UNKNOWN_KEY, InfowayVenue
-from recorder.simulator.infoway_oracle import numbered
+from recorder.simulator.infoway import commands as commands
+from recorder.simulator.infoway.oracle import numbered
+from recorder.simulator.infoway.venue import UNKNOWN_KEY, InfowayVenue
 from recorder.simulator.oracle import Connected, extend, trade_of
 from recorder.simulator.server import Simulator
 

@@ -20,7 +20,7 @@ import pytest
 from recorder.records import now_us
 from recorder.simulator.clock import ManualClock
 from recorder.simulator.faults import Delay, Loss, Swallow
-from recorder.simulator.okx import NO_LIMITS, OkxVenue
+from recorder.simulator.okx.venue import NO_LIMITS, OkxVenue
 from recorder.simulator.oracle import NumberedMarket
 from recorder.simulator.server import Simulator
 from tests.fault.gateway import Gateway

@@ -10,9 +10,9 @@ import psycopg
 import pytest
 
 from recorder.records import now_us
-from recorder.simulator import okx_commands
-from recorder.simulator.okx import OkxVenue
-from recorder.simulator.okx_listings import crowd
+from recorder.simulator.okx import commands as okx_commands
+from recorder.simulator.okx.listings import crowd
+from recorder.simulator.okx.venue import OkxVenue
 from recorder.simulator.oracle import NumberedMarket
 from recorder.simulator.server import Simulator
 from tests.fault.process import RecorderProcess, okx_toml, until

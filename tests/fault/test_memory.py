@@ -13,8 +13,8 @@ import pytest
 
 from recorder.pipeline import QUEUE_BYTES
 from recorder.records import now_us
-from recorder.simulator.okx import OkxVenue
-from recorder.simulator.okx_listings import crowd
+from recorder.simulator.okx.listings import crowd
+from recorder.simulator.okx.venue import OkxVenue
 from recorder.simulator.oracle import NumberedMarket
 from recorder.simulator.server import Simulator
 from tests.fault.ledger import judge

@@ -17,7 +17,7 @@ import pytest
 
 from recorder.records import now_us
 from recorder.simulator.faults import Silence
-from recorder.simulator.okex_v1_oracle import Ids, numbered
+from recorder.simulator.okex_v1.oracle import Ids, numbered
 from recorder.simulator.oracle import trade_of
 from tests.fault.okexv1stage import VENUE, rows, staged
 from tests.fault.process import until

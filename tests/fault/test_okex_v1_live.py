@@ -15,11 +15,11 @@ import pytest
 from recorder.records import now_us
 from recorder.simulator.faults import Clear, Poison, Silence
 from recorder.simulator.market import Market
-from recorder.simulator.okex_v1 import KEYS, OKCOIN, PACKED
-from recorder.simulator.okex_v1_commands import Manners
-from recorder.simulator.okex_v1_list import DEPTH, LISTINGS
-from recorder.simulator.okex_v1_names import PERIODS, WEEKS
-from recorder.simulator.okex_v1_oracle import numbered
+from recorder.simulator.okex_v1.commands import Manners
+from recorder.simulator.okex_v1.listings import DEPTH, LISTINGS
+from recorder.simulator.okex_v1.names import PERIODS, WEEKS
+from recorder.simulator.okex_v1.oracle import numbered
+from recorder.simulator.okex_v1.venue import KEYS, OKCOIN, PACKED
 from tests.fault.okexv1stage import VENUE, rows, staged, total
 from tests.fault.process import until
 from tests.fault.stage import Oracle

@@ -10,8 +10,8 @@ import psycopg
 import pytest
 
 from recorder.simulator.faults import Breakbook, Clear, Poison
-from recorder.simulator.okex_v3_commands import Garble, Garbled
-from recorder.simulator.okex_v3_login import ACCOUNTS
+from recorder.simulator.okex_v3.commands import Garble, Garbled
+from recorder.simulator.okex_v3.login import ACCOUNTS
 from tests.fault.okexv3stage import BOOK, TRADE, VENUE, staged
 from tests.fault.process import until
 from tests.fault.stage import SYMBOL, Oracle

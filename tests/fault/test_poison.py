@@ -14,7 +14,7 @@ import pytest
 from recorder.capture.spoolreader import SpoolReader
 from recorder.records import now_us
 from recorder.simulator import faults
-from recorder.simulator.okx import OkxVenue, Rules
+from recorder.simulator.okx.venue import OkxVenue, Rules
 from recorder.simulator.oracle import NumberedMarket
 from recorder.simulator.server import Simulator
 from recorder.simulator.wire import frame

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from recorder.simulator.faults import Clear, Drop, Fault, How, Mute, Notice
-from recorder.simulator.infoway import InfowayVenue
-from recorder.simulator.infoway_oracle import numbered
-from recorder.simulator.okx import OkxVenue
+from recorder.simulator.infoway.oracle import numbered
+from recorder.simulator.infoway.venue import InfowayVenue
+from recorder.simulator.okx.venue import OkxVenue
 from recorder.simulator.oracle import NumberedMarket
 from tests.fault.alertstage import BTC, ETH, HOUR, MINUTE, Infoway, Okx, Stage
 from tests.fault.process import source_toml

@@ -8,9 +8,9 @@ import psycopg
 import pytest
 
 from recorder.records import now_us
-from recorder.simulator import okx_commands
 from recorder.simulator.faults import Drop, How
-from recorder.simulator.okx import NO_LIMITS, OkxVenue
+from recorder.simulator.okx import commands as okx_commands
+from recorder.simulator.okx.venue import NO_LIMITS, OkxVenue
 from recorder.simulator.oracle import NumberedMarket
 from recorder.simulator.server import Simulator
 from tests.fault.process import RecorderProcess, okx_toml, until

@@ -14,7 +14,7 @@ import psycopg
 import pytest
 
 from recorder.records import now_us
-from recorder.simulator.okx import OkxVenue, Rules
+from recorder.simulator.okx.venue import OkxVenue, Rules
 from recorder.simulator.oracle import NumberedMarket
 from recorder.simulator.server import Simulator
 from tests.fault.gateway import Gateway

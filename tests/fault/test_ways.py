@@ -20,7 +20,7 @@ from recorder.capture.transport import Transport
 from recorder.errors import ConnectionLost
 from recorder.records import now_us
 from recorder.simulator.faults import Clear, Delay, Loss
-from recorder.simulator.okx import NO_LIMITS, PUBLIC, OkxVenue
+from recorder.simulator.okx.venue import NO_LIMITS, PUBLIC, OkxVenue
 from recorder.simulator.oracle import NumberedMarket
 from recorder.simulator.server import Simulator
 from recorder.venues import Heartbeat

@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from recorder import cli
 from recorder.simulator.clock import SystemClock
 from recorder.simulator.market import Market
-from recorder.simulator.okx import LISTINGS, NO_LIMITS, OkxVenue
+from recorder.simulator.okx.venue import LISTINGS, NO_LIMITS, OkxVenue
 from recorder.simulator.server import Simulator
 
 Line = dict[str, Any]

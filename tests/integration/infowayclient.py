@@ -17,8 +17,8 @@ import httpx
 import websocket
 
 from recorder.simulator.clock import ManualClock
-from recorder.simulator.infoway import NO_LIMITS, InfowayVenue, Rules
-from recorder.simulator.infoway_list import LISTINGS
+from recorder.simulator.infoway.listings import LISTINGS
+from recorder.simulator.infoway.venue import NO_LIMITS, InfowayVenue, Rules
 from recorder.simulator.market import Market
 from recorder.simulator.server import Simulator
 

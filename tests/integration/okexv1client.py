@@ -18,8 +18,8 @@ import websocket
 
 from recorder.simulator.clock import ManualClock
 from recorder.simulator.market import Market
-from recorder.simulator.okex_v1 import NO_LIMITS, OkexV1Venue, Rules
-from recorder.simulator.okex_v1_list import DEPTH, LISTINGS
+from recorder.simulator.okex_v1.listings import DEPTH, LISTINGS
+from recorder.simulator.okex_v1.venue import NO_LIMITS, OkexV1Venue, Rules
 from recorder.simulator.server import Simulator
 
 PACKED, SPOT, FUTURES, OKCOIN = "/ws/v1", "/websocket", "/websocket/okexapi", "/websocket/okcoinapi"

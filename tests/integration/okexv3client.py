@@ -21,8 +21,8 @@ import websocket
 
 from recorder.simulator.clock import ManualClock
 from recorder.simulator.market import Market
-from recorder.simulator.okex_v3 import NO_LIMITS, PATH, OkexV3Venue, Rules
-from recorder.simulator.okex_v3_list import listings
+from recorder.simulator.okex_v3.listings import listings
+from recorder.simulator.okex_v3.venue import NO_LIMITS, PATH, OkexV3Venue, Rules
 from recorder.simulator.server import Simulator
 
 BTC = "BTC-USDT"

@@ -17,8 +17,8 @@ import websocket
 
 from recorder.simulator.clock import ManualClock
 from recorder.simulator.market import Market
-from recorder.simulator.okx import LISTINGS, NO_LIMITS, PUBLIC, OkxVenue
-from recorder.simulator.okx_listings import dated
+from recorder.simulator.okx.listings import dated
+from recorder.simulator.okx.venue import LISTINGS, NO_LIMITS, PUBLIC, OkxVenue
 from recorder.simulator.server import Simulator
 
 BTC = "BTC-USDT"

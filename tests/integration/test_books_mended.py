@@ -20,9 +20,9 @@ from recorder.daemon import Daemon
 from recorder.simulator import faults
 from recorder.simulator.clock import SystemClock
 from recorder.simulator.market import Market
-from recorder.simulator.okx import LISTINGS, OkxVenue
-from recorder.simulator.okx_commands import Manners
-from recorder.simulator.okx_options import Start
+from recorder.simulator.okx.commands import Manners
+from recorder.simulator.okx.options import Start
+from recorder.simulator.okx.venue import LISTINGS, OkxVenue
 from recorder.simulator.server import Simulator
 from tests.fault.process import okx_toml, until
 

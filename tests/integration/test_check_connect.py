@@ -14,7 +14,7 @@ import pytest
 from recorder.capture.reach import trust
 from recorder.commands import connecting
 from recorder.simulator.faults import Ignore, Reject
-from recorder.simulator.okx import OkxVenue
+from recorder.simulator.okx.venue import OkxVenue
 from recorder.simulator.server import Simulator
 from recorder.venues import venues
 from tests.fault.gateway import Gateway, Manners

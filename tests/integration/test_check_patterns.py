@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from recorder.listing import Ask
-from recorder.simulator.okx import OkxVenue
+from recorder.simulator.okx.venue import OkxVenue
 from recorder.simulator.server import Simulator
 from recorder.venues import venues
 from tests.integration.checking import Setup, closed, simulated

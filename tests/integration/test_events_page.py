@@ -15,7 +15,7 @@ import pytest
 from recorder.observe.events import BUFFER, LISTENERS
 from recorder.observe.stream import HEARTBEAT
 from recorder.records import TABLES, now_us
-from recorder.simulator.okx import OkxVenue
+from recorder.simulator.okx.venue import OkxVenue
 from recorder.simulator.oracle import NumberedMarket
 from recorder.simulator.server import Simulator
 from tests.fault.process import RecorderProcess, okx_toml, until

@@ -16,13 +16,14 @@ from zlib import crc32
 
 import pytest
 
-from recorder.simulator import faults, okx_commands
+from recorder.simulator import faults
 from recorder.simulator.clock import SystemClock
 from recorder.simulator.decimals import fixed
 from recorder.simulator.faults import Drop, Notice
 from recorder.simulator.market import Instrument, Market
-from recorder.simulator.okx import BUSINESS, LISTINGS, PUBLIC, OkxVenue
-from recorder.simulator.okx_listings import dated
+from recorder.simulator.okx import commands as okx_commands
+from recorder.simulator.okx.listings import dated
+from recorder.simulator.okx.venue import BUSINESS, LISTINGS, PUBLIC, OkxVenue
 from recorder.simulator.oracle import Connected
 from recorder.simulator.server import Simulator
 from tests.foreign import Foreign

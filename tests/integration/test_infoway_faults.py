@@ -12,12 +12,12 @@ import pytest
 import websocket
 
 from recorder.simulator import faults
-from recorder.simulator import infoway_commands as commands
 from recorder.simulator.clock import ManualClock
-from recorder.simulator.infoway import NO_LIMITS, InfowayVenue
-from recorder.simulator.infoway_oracle import numbered
-from recorder.simulator.infoway_push import BAD_FRAMES
-from recorder.simulator.infoway_text import MESSAGES, Text
+from recorder.simulator.infoway import commands as commands
+from recorder.simulator.infoway.oracle import numbered
+from recorder.simulator.infoway.push import BAD_FRAMES
+from recorder.simulator.infoway.text import MESSAGES, Text
+from recorder.simulator.infoway.venue import NO_LIMITS, InfowayVenue
 from recorder.simulator.oracle import extend, trade_of
 from recorder.simulator.server import Simulator
 from recorder.simulator.wire import frame

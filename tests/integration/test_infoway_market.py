@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from recorder.simulator.infoway_text import GREETING, WELCOME, kline_span
+from recorder.simulator.infoway.text import GREETING, WELCOME, kline_span
 from tests.integration.infowayclient import (
     APPLE,
     BTC,

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from recorder.simulator.infoway_replay import REPLAYED
-from recorder.simulator.infoway_text import GREETING, WELCOME
+from recorder.simulator.infoway.replay import REPLAYED
+from recorder.simulator.infoway.text import GREETING, WELCOME
 from recorder.simulator.replay import Replay
 from recorder.simulator.server import DIALECTS, VENUES, Simulator
 from tests import samples

@@ -10,8 +10,8 @@ from typing import Any
 import httpx
 import pytest
 
-from recorder.simulator.infoway import UNKNOWN_KEY
-from recorder.simulator.infoway_list import HOMES, LISTINGS
+from recorder.simulator.infoway.listings import HOMES, LISTINGS
+from recorder.simulator.infoway.venue import UNKNOWN_KEY
 from tests.integration.infowayclient import APPLE, BTC, ETH, GOLD, OIL, Client, Venue, codes, data, pushes, rest, venue
 
 

@@ -9,7 +9,7 @@ import httpx
 import pytest
 import websocket
 
-from recorder.simulator.infoway import NO_LIMITS, UNKNOWN_KEY, Rules
+from recorder.simulator.infoway.venue import NO_LIMITS, UNKNOWN_KEY, Rules
 from tests.integration.infowayclient import APPLE, BTC, ETH, KEY, Client, Venue, codes, klines, pushes, rest, venue
 
 

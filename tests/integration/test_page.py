@@ -29,7 +29,7 @@ from recorder.observe.report import (
 )
 from recorder.records import Streams, now_us
 from recorder.simulator.faults import Drop, Fault, Handshake, How, Raw, Reject
-from recorder.simulator.okx import OkxVenue
+from recorder.simulator.okx.venue import OkxVenue
 from recorder.simulator.oracle import NumberedMarket
 from recorder.simulator.server import Simulator, demo_venues
 from recorder.simulator.wire import frame

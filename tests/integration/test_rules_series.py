@@ -17,8 +17,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from recorder.observe.metrics import GAP_CAUSES, GAUGES, QUARANTINE_REASONS, RECONNECT_REASONS
 from recorder.records import Reaction
-from recorder.simulator.infoway import InfowayVenue
-from recorder.simulator.okx import OkxVenue
+from recorder.simulator.infoway.venue import InfowayVenue
+from recorder.simulator.okx.venue import OkxVenue
 from recorder.simulator.server import Simulator
 from tests.fault.process import RecorderProcess, config_toml, source_toml, until
 from tests.promql import Scrape, read

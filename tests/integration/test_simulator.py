@@ -11,7 +11,7 @@ import pytest
 
 from recorder.simulator.clock import ManualClock
 from recorder.simulator.market import Listing, Market
-from recorder.simulator.okx import BUSINESS, NO_LIMITS, PUBLIC, OkxVenue
+from recorder.simulator.okx.venue import BUSINESS, NO_LIMITS, PUBLIC, OkxVenue
 from recorder.simulator.server import Simulator
 from tests.integration.simulated import BTC, Client, pushes, rest, venue
 

@@ -8,7 +8,7 @@ from itertools import pairwise
 import httpx
 import pytest
 
-from recorder.simulator.okx import OkxVenue
+from recorder.simulator.okx.venue import OkxVenue
 from recorder.simulator.server import Simulator
 from tests.integration.simulated import BTC, Client, pushes, rest, whole
 

@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
-from recorder.simulator import faults, okx_commands
+from recorder.simulator import faults
 from recorder.simulator.clock import ManualClock
 from recorder.simulator.market import Market
-from recorder.simulator.okx import BUSINESS, LISTINGS, NO_LIMITS, PUBLIC, OkxVenue
-from recorder.simulator.okx_channels import PRIVATE
-from recorder.simulator.okx_listings import dated
+from recorder.simulator.okx import commands as okx_commands
+from recorder.simulator.okx.channels import PRIVATE
+from recorder.simulator.okx.listings import dated
+from recorder.simulator.okx.venue import BUSINESS, LISTINGS, NO_LIMITS, PUBLIC, OkxVenue
 from recorder.simulator.server import Simulator
 from tests.integration.simulated import BTC, Client, pushes, rest, whole
 

@@ -15,8 +15,8 @@ import websocket
 
 from recorder.simulator import faults
 from recorder.simulator.clock import ManualClock
-from recorder.simulator.okx import BUSINESS, NO_LIMITS, OkxVenue
-from recorder.simulator.okx_push import BAD_FRAMES
+from recorder.simulator.okx.push import BAD_FRAMES
+from recorder.simulator.okx.venue import BUSINESS, NO_LIMITS, OkxVenue
 from recorder.simulator.oracle import NumberedMarket
 from recorder.simulator.server import Simulator
 from recorder.simulator.wire import frame

@@ -9,9 +9,9 @@ from typing import Any
 import httpx
 import pytest
 
-from recorder.simulator import okx_commands
 from recorder.simulator.clock import ManualClock
-from recorder.simulator.okx import BUSINESS, NO_LIMITS, OkxVenue
+from recorder.simulator.okx import commands as okx_commands
+from recorder.simulator.okx.venue import BUSINESS, NO_LIMITS, OkxVenue
 from recorder.simulator.oracle import NumberedMarket, trade_of
 from recorder.simulator.server import Simulator
 from tests.integration.simulated import BTC, Client, pushes, rest, venue

@@ -10,12 +10,13 @@ from typing import Any
 import httpx
 import pytest
 
-from recorder.simulator import faults, okx_commands
-from recorder.simulator.okx import BUSINESS, OkxVenue
-from recorder.simulator.okx_channels import CLOSES, MESSAGES
-from recorder.simulator.okx_commands import Manners
-from recorder.simulator.okx_options import Shape, Start
-from recorder.simulator.okx_text import checksum
+from recorder.simulator import faults
+from recorder.simulator.okx import commands as okx_commands
+from recorder.simulator.okx.channels import CLOSES, MESSAGES
+from recorder.simulator.okx.commands import Manners
+from recorder.simulator.okx.options import Shape, Start
+from recorder.simulator.okx.text import checksum
+from recorder.simulator.okx.venue import BUSINESS, OkxVenue
 from recorder.simulator.server import Simulator
 from tests.integration.simulated import BTC, Client, pushes, rest, venue
 

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 import websocket
 
-from recorder.simulator.okex_v1 import KEYS, Rules
-from recorder.simulator.okex_v1_commands import Manners
-from recorder.simulator.okex_v1_names import PERIODS, WEEKS, parse
-from recorder.simulator.okex_v1_oracle import Ids
+from recorder.simulator.okex_v1.commands import Manners
+from recorder.simulator.okex_v1.names import PERIODS, WEEKS, parse
+from recorder.simulator.okex_v1.oracle import Ids
+from recorder.simulator.okex_v1.venue import KEYS, Rules
 from tests import samples
 from tests.integration.okexv1client import (
     FUTURES,

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from recorder.simulator.market import Instrument
-from recorder.simulator.okex_v1_commands import Manners
-from recorder.simulator.okex_v1_names import delivery
+from recorder.simulator.okex_v1.commands import Manners
+from recorder.simulator.okex_v1.names import delivery
 from tests.integration.okexv1client import MIDNIGHT, PACKED, SPOT, Client, Message, Venue, pushes, venue
 
 BTC, CHEAP, WEEK = "btc_usdt", "soc_btc", "btc_usd_this_week"

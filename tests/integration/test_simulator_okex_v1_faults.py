@@ -16,10 +16,10 @@ import pytest
 import websocket
 
 from recorder.simulator import faults
-from recorder.simulator.okex_v1_commands import Error, Say, decode
-from recorder.simulator.okex_v1_oracle import Ids
-from recorder.simulator.okex_v1_push import BAD_FRAMES
-from recorder.simulator.okex_v1_replay import REPLAYED
+from recorder.simulator.okex_v1.commands import Error, Say, decode
+from recorder.simulator.okex_v1.oracle import Ids
+from recorder.simulator.okex_v1.push import BAD_FRAMES
+from recorder.simulator.okex_v1.replay import REPLAYED
 from recorder.simulator.oracle import trade_of
 from recorder.simulator.replay import Replay
 from recorder.simulator.server import Simulator

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from recorder.simulator.faults import Breakbook, Resetbook
-from recorder.simulator.okex_v3 import OkexV3Venue, Rules
-from recorder.simulator.okex_v3_channels import CANDLES, CHANNELS
+from recorder.simulator.okex_v3.channels import CANDLES, CHANNELS
+from recorder.simulator.okex_v3.venue import OkexV3Venue, Rules
 from recorder.simulator.server import Simulator
 from tests.integration.okexv3client import BTC, Client, Reader, inflate, names, rows, venue
 

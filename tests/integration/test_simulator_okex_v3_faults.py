@@ -20,10 +20,10 @@ import websocket
 
 from recorder.simulator import faults
 from recorder.simulator.deflate import MIB
-from recorder.simulator.okex_v3 import OkexV3Venue
-from recorder.simulator.okex_v3_commands import decode
-from recorder.simulator.okex_v3_push import BAD_FRAMES
-from recorder.simulator.okex_v3_replay import REPLAYED
+from recorder.simulator.okex_v3.commands import decode
+from recorder.simulator.okex_v3.push import BAD_FRAMES
+from recorder.simulator.okex_v3.replay import REPLAYED
+from recorder.simulator.okex_v3.venue import OkexV3Venue
 from recorder.simulator.replay import Replay
 from recorder.simulator.server import DIALECTS, VENUES, Simulator
 from tests import samples

@@ -26,9 +26,9 @@ from recorder.listing import resolve
 from recorder.records import Burst, Header, Kind, Stream, Streams, now_us
 from recorder.simulator import faults
 from recorder.simulator.clock import ManualClock, SystemClock
-from recorder.simulator.okx import BUSINESS, NO_LIMITS, PUBLIC, OkxVenue
-from recorder.simulator.okx_flood import FlatOut
-from recorder.simulator.okx_replay import REPLAYED
+from recorder.simulator.okx.flood import FlatOut
+from recorder.simulator.okx.replay import REPLAYED
+from recorder.simulator.okx.venue import BUSINESS, NO_LIMITS, PUBLIC, OkxVenue
 from recorder.simulator.oracle import Ledger, NumberedMarket, extend, trade_of
 from recorder.simulator.replay import Replay
 from recorder.simulator.server import Simulator, TickingVenue, demo_venues

@@ -12,7 +12,7 @@ import websocket
 
 from recorder.simulator.clock import ManualClock
 from recorder.simulator.market import Market
-from recorder.simulator.okx import LISTINGS, OkxVenue, Rules
+from recorder.simulator.okx.venue import LISTINGS, OkxVenue, Rules
 from recorder.simulator.server import Simulator
 from tests.integration.simulated import BTC, Client, rest, venue
 

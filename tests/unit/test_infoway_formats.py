@@ -16,15 +16,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recorder.simulator import faults
-from recorder.simulator import infoway_commands as commands
 from recorder.simulator.bars import Bar, Bars
 from recorder.simulator.book import Level
 from recorder.simulator.decimals import fixed, plain
-from recorder.simulator.infoway_ask import BadAsk, read
-from recorder.simulator.infoway_calendar import schedule_row, trading_days
-from recorder.simulator.infoway_list import BUSINESSES, HOMES, LISTINGS, levels
-from recorder.simulator.infoway_oracle import numbered
-from recorder.simulator.infoway_text import GREETING, KLINES, WELCOME, Text, ack, error, kline_span, percent
+from recorder.simulator.infoway import commands as commands
+from recorder.simulator.infoway.ask import BadAsk, read
+from recorder.simulator.infoway.calendar import schedule_row, trading_days
+from recorder.simulator.infoway.listings import BUSINESSES, HOMES, LISTINGS, levels
+from recorder.simulator.infoway.oracle import numbered
+from recorder.simulator.infoway.text import GREETING, KLINES, WELCOME, Text, ack, error, kline_span, percent
 from recorder.simulator.market import Listing, Trade
 from recorder.simulator.wire import HttpResponse
 from tests import samples

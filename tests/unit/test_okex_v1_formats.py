@@ -19,12 +19,12 @@ from hypothesis import strategies as st
 from recorder.simulator.bars import Bar
 from recorder.simulator.decimals import double, scientific
 from recorder.simulator.market import Instrument, Listing, Match
-from recorder.simulator.okex_v1_ask import Ask, read, sign
-from recorder.simulator.okex_v1_list import LISTINGS, listed
-from recorder.simulator.okex_v1_names import PERIODS, WEEKS, Channel, contract_id, delivery, midnight, parse
-from recorder.simulator.okex_v1_options import Manners, Switched
-from recorder.simulator.okex_v1_oracle import Ids, numbered
-from recorder.simulator.okex_v1_text import Text, accepted, clock, enveloped, failed, forecast, index, pushed
+from recorder.simulator.okex_v1.ask import Ask, read, sign
+from recorder.simulator.okex_v1.listings import LISTINGS, listed
+from recorder.simulator.okex_v1.names import PERIODS, WEEKS, Channel, contract_id, delivery, midnight, parse
+from recorder.simulator.okex_v1.options import Manners, Switched
+from recorder.simulator.okex_v1.oracle import Ids, numbered
+from recorder.simulator.okex_v1.text import Text, accepted, clock, enveloped, failed, forecast, index, pushed
 from tests import samples
 
 BTC = next(one for one in LISTINGS if one.symbol == "btc_usdt")

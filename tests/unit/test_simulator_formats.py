@@ -24,8 +24,8 @@ from recorder.simulator.bars import Bar
 from recorder.simulator.decimals import fixed, plain
 from recorder.simulator.faults import Faults
 from recorder.simulator.market import Listing
-from recorder.simulator.okx_bars import bar_span
-from recorder.simulator.okx_text import Text
+from recorder.simulator.okx.bars import bar_span
+from recorder.simulator.okx.text import Text
 from recorder.simulator.replay import Replay, load
 from recorder.simulator.server import serve
 from recorder.simulator.wire import BadRequest, HttpRequest, HttpResponse, frame, parse_request

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recorder.simulator import okx_derived as derived
 from recorder.simulator.book import Book
 from recorder.simulator.market import Listing, Market, Phase, Trade, kind_of
-from recorder.simulator.okx_channels import BY_KIND, CLOSES, MESSAGES, NARROWED, arg_of, key_of, leader
-from recorder.simulator.okx_listings import LISTINGS, crowd, dated
-from recorder.simulator.okx_text import checksum, decimal_of
+from recorder.simulator.okx import derived as derived
+from recorder.simulator.okx.channels import BY_KIND, CLOSES, MESSAGES, NARROWED, arg_of, key_of, leader
+from recorder.simulator.okx.listings import LISTINGS, crowd, dated
+from recorder.simulator.okx.text import checksum, decimal_of
 from recorder.simulator.oracle import BookLog, NumberedMarket
 from recorder.venues.okx import venue as okx
 from tests import samples

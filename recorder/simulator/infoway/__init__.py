@@ -1,0 +1,1 @@
+"""Infoway as a venue of our own: see `venue`."""

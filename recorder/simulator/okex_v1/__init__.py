@@ -1,0 +1,1 @@
+"""OKEx v1 as a venue of our own: see `venue`."""

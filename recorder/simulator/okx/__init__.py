@@ -1,0 +1,1 @@
+"""OKX v5 as a venue of our own: see `venue`."""
