@@ -7,7 +7,6 @@ a WebSocket ping and its pong mark the end of what came, as the venue itself ans
 from __future__ import annotations
 
 import json
-import socket
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from itertools import count
@@ -21,6 +20,7 @@ from recorder.simulator.infoway.listings import LISTINGS
 from recorder.simulator.infoway.venue import NO_LIMITS, InfowayVenue, Rules
 from recorder.simulator.market import Market
 from recorder.simulator.server import Simulator
+from tests.integration.socketclient import SocketClient
 
 BTC, ETH, OIL, GOLD, APPLE, TENCENT = "BTCUSDT", "ETHUSDT", "USOIL", "XAUUSD", "AAPL.US", "00700.HK"
 KEY = "k1"
@@ -28,29 +28,14 @@ Venue = Simulator[InfowayVenue]
 Message = dict[str, Any]
 
 
-class Client:
+class Client(SocketClient):
     """A reader of one business, over websocket-client."""
 
     def __init__(
         self, simulator: Simulator[Any], business: str = "crypto", *, key: str = KEY, timeout: float = 10.0
     ) -> None:
-        url = f"{simulator.ws_url}/ws?business={business}&apikey={key}"
-        self.ws = websocket.create_connection(url, timeout=timeout, skip_utf8_validation=True)
+        super().__init__(f"{simulator.ws_url}/ws?business={business}&apikey={key}", timeout)
         self._traces = count(1)
-
-    @property
-    def sock(self) -> socket.socket:
-        """The socket underneath."""
-        assert self.ws.sock is not None
-        return self.ws.sock
-
-    def __enter__(self) -> Client:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Drop the connection: the library's own `close` leaves the socket open when the other side was first."""
-        if self.ws.sock is not None:
-            self.ws.sock.close()
 
     def ask(self, code: int, data: object = None, **more: object) -> str:
         """Send a request and return its trace."""

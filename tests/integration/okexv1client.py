@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import socket
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from recorder.simulator.market import Market
 from recorder.simulator.okex_v1.listings import DEPTH, LISTINGS
 from recorder.simulator.okex_v1.venue import NO_LIMITS, OkexV1Venue, Rules
 from recorder.simulator.server import Simulator
+from tests.integration.socketclient import SocketClient
 
 PACKED, SPOT, FUTURES, OKCOIN = "/ws/v1", "/websocket", "/websocket/okexapi", "/websocket/okcoinapi"
 THURSDAY = 1_750_300_000_000_000  # 2025-06-19 02:26:40 UTC
@@ -34,25 +34,11 @@ def inflated(opcode: int, data: bytes) -> str:
     return (zlib.decompress(data, -15) if opcode == websocket.ABNF.OPCODE_BINARY else data).decode()
 
 
-class Client:
+class Client(SocketClient):
     """A reader of one path."""
 
     def __init__(self, simulator: Simulator[Any], path: str = PACKED, *, timeout: float = 10.0) -> None:
-        self.ws = websocket.create_connection(simulator.ws_url + path, timeout=timeout, skip_utf8_validation=True)
-
-    @property
-    def sock(self) -> socket.socket:
-        """The socket underneath."""
-        assert self.ws.sock is not None
-        return self.ws.sock
-
-    def __enter__(self) -> Client:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Drop the connection: the library's own `close` leaves the socket open when the other side was first."""
-        if self.ws.sock is not None:
-            self.ws.sock.close()
+        super().__init__(simulator.ws_url + path, timeout)
 
     def ask(self, *requests: Mapping[str, object]) -> None:
         """Send a request, or several in a batch."""

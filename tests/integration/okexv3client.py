@@ -10,7 +10,6 @@ import base64
 import hashlib
 import hmac
 import json
-import socket
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +23,7 @@ from recorder.simulator.market import Market
 from recorder.simulator.okex_v3.listings import listings
 from recorder.simulator.okex_v3.venue import NO_LIMITS, PATH, OkexV3Venue, Rules
 from recorder.simulator.server import Simulator
+from tests.integration.socketclient import SocketClient
 
 BTC = "BTC-USDT"
 BINARY, CLOSE = websocket.ABNF.OPCODE_BINARY, websocket.ABNF.OPCODE_CLOSE
@@ -38,25 +38,12 @@ def inflate(data: bytes) -> bytes:
     return message
 
 
-class Client:
+class Client(SocketClient):
     """A reader of the venue, over websocket-client. `raw`: the frames of the last `drain`."""
 
     def __init__(self, simulator: Any) -> None:
-        self.ws = websocket.create_connection(simulator.ws_url + PATH, timeout=10.0, skip_utf8_validation=True)
+        super().__init__(simulator.ws_url + PATH)
         self.raw: list[bytes] = []
-
-    def __enter__(self) -> Client:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self.ws.sock is not None:
-            self.ws.sock.close()
-
-    @property
-    def sock(self) -> socket.socket:
-        """The socket underneath."""
-        assert self.ws.sock is not None
-        return self.ws.sock
 
     def ask(self, op: str, *args: str) -> None:
         """Send a request."""

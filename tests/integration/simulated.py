@@ -7,7 +7,6 @@ when that returns; `ping` and its `pong` then mark the end of what came.
 from __future__ import annotations
 
 import json
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -20,31 +19,16 @@ from recorder.simulator.market import Market
 from recorder.simulator.okx.listings import dated
 from recorder.simulator.okx.venue import LISTINGS, NO_LIMITS, PUBLIC, OkxVenue
 from recorder.simulator.server import Simulator
+from tests.integration.socketclient import SocketClient
 
 BTC = "BTC-USDT"
 
 
-class Client:
+class Client(SocketClient):
     """A reader of the venue, over websocket-client."""
 
     def __init__(self, simulator: Simulator[Any], path: str = PUBLIC, *, timeout: float = 10.0) -> None:
-        options = {"ca_certs": str(simulator.ca_file)} if simulator.ca_file else None
-        url = simulator.ws_url + path
-        self.ws = websocket.create_connection(url, timeout=timeout, sslopt=options, skip_utf8_validation=True)
-
-    @property
-    def sock(self) -> socket.socket:
-        """The socket underneath."""
-        assert self.ws.sock is not None
-        return self.ws.sock
-
-    def __enter__(self) -> Client:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Drop the connection: the library's own `close` leaves the socket open when the other side was first."""
-        if self.ws.sock is not None:
-            self.ws.sock.close()
+        super().__init__(simulator.ws_url + path, timeout, simulator.ca_file)
 
     def ask(self, op: str, *keys: tuple[str, str], **more: str) -> None:
         """Send a request."""

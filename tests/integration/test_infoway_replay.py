@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +13,7 @@ from recorder.simulator.replay import Replay
 from recorder.simulator.server import DIALECTS, VENUES, Simulator
 from tests import samples
 from tests.integration.infowayclient import BTC, Client, codes, rest
+from tests.integration.socketclient import output, program
 
 PUSH = '{"code":10002,"data":{"p":"1","s":"BTCUSDT","t":1,"td":1,"v":"2","vw":"2"}}'
 
@@ -87,10 +86,8 @@ def test_the_command(tmp_path: Path, replayed: bool) -> None:
     """`simulate --venue infoway` says where it is and serves, a market or a recording."""
     file = recording(tmp_path / "r.jsonl", WELCOME, PUSH)
     replay = f"100.0, [__import__('pathlib').Path({str(file)!r})]" if replayed else "100.0, []"
-    root = Path(__file__).parents[2]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen([sys.executable, "-c", SERVE.format(replay)], cwd=root, text=True, **pipes) as process:  # type: ignore[call-overload]
-        name, ws, http = process.stdout.readline().split()
+    with program("-c", SERVE.format(replay)) as (line, process):
+        name, ws, http = line.split()
         assert (name, ws.partition(":")[2]) == ("infoway", http.partition(":")[2])
 
         class Served:
@@ -105,16 +102,13 @@ def test_the_command(tmp_path: Path, replayed: bool) -> None:
             assert json.loads(client.ws.recv())["data"]["s"] == BTC
         process.terminate()
         assert process.wait(10) == 0
-        assert process.stderr.read() == ""
+        assert output(process.stderr).read() == ""
 
 
 def test_a_process_of_its_own() -> None:
     """The oracle speaks this protocol, too, and ends with its standard input."""
-    root = Path(__file__).parents[2]
-    command = [sys.executable, "-m", "recorder.simulator", "--venue", "infoway", "--rate", "500"]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    with subprocess.Popen(command, cwd=root, text=True, **pipes) as process:  # type: ignore[call-overload]
-        where = json.loads(process.stdout.readline())
+    with program("-m", "recorder.simulator", "--venue", "infoway", "--rate", "500") as (line, process):
+        where = json.loads(line)
 
         class Served:
             """What the client needs of a simulator."""
@@ -127,5 +121,5 @@ def test_a_process_of_its_own() -> None:
             assert json.loads(client.ws.recv())["code"] == 10001
             volumes = [int(json.loads(client.ws.recv())["data"]["v"]) for _ in range(20)]
             assert volumes == list(range(volumes[0], volumes[0] + 20))
-        process.stdin.close()
+        output(process.stdin).close()
         assert process.wait(10) == 0

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +23,7 @@ from recorder.simulator.replay import Replay
 from recorder.simulator.server import Simulator
 from tests import samples
 from tests.integration.okexv1client import PACKED, SPOT, Client, Message, Venue, inflated, pushes, signed, venue
+from tests.integration.socketclient import output, program
 
 BTC = "btc_usdt"
 DEALS, DEPTH = f"ok_sub_spot_{BTC}_deals", f"ok_sub_spot_{BTC}_depth"
@@ -256,9 +255,8 @@ sys.exit(serve(['okex_v1'], '127.0.0.1', 0, False, 500.0, []))
 
 def test_the_command() -> None:
     """`simulate --venue okex_v1` says where it is and serves."""
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen([sys.executable, "-c", SERVE], cwd=ROOT, text=True, **pipes) as process:  # type: ignore[call-overload]
-        name, ws, http = process.stdout.readline().split()
+    with program("-c", SERVE) as (line, process):
+        name, ws, http = line.split()
         assert (name, ws.partition(":")[2]) == ("okex_v1", http.partition(":")[2])
         with Client(SimpleNamespace(ws_url=ws)) as client:  # type: ignore[arg-type]
             client.ask({"event": "addChannel", "channel": DEALS})
@@ -266,27 +264,25 @@ def test_the_command() -> None:
             assert opcode == websocket.ABNF.OPCODE_BINARY
         process.terminate()
         assert process.wait(10) == 0
-        assert process.stderr.read() == ""
+        assert output(process.stderr).read() == ""
 
 
 def test_a_process_of_its_own() -> None:
     """The oracle numbers trades of pairs and contracts: size, price and side follow from the number, and so does the
     id; it ends with its standard input."""
-    command = [sys.executable, "-m", "recorder.simulator", "--venue", "okex_v1", "--rate", "300"]
+    command = ["-m", "recorder.simulator", "--venue", "okex_v1", "--rate", "300"]
     command += ["--symbol", BTC, "--symbol", "btc_usd_quarter"]
     ids = Ids([BTC, "btc_usd_quarter"])
     channels = {DEALS: BTC, "ok_sub_futureusd_btc_trade_quarter": "btc_usd_quarter"}
-    with subprocess.Popen(command, cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        assert process.stdin is not None
-        where = json.loads(process.stdout.readline())
+    with program(*command) as (line, process):
+        where = json.loads(line)
         with Client(SimpleNamespace(ws_url=where["ws"])) as client:  # type: ignore[arg-type]
             found: dict[str, list[list[str]]] = {name: [] for name in channels}
             client.ask(*({"event": "addChannel", "channel": name} for name in channels))
             while min(map(len, found.values())) < 200:
                 (message,) = json.loads(zlib.decompress(client.ws.recv_data()[1], -15))
                 found.get(message["channel"], []).extend(message["data"])
-        process.stdin.close()
+        output(process.stdin).close()
         assert process.wait(10) == 0
     for channel, rows in found.items():
         sizes = [int(float(row[2])) for row in rows]

@@ -5,11 +5,8 @@ from __future__ import annotations
 import base64
 import json
 import re
-import subprocess
-import sys
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -29,6 +26,7 @@ from recorder.simulator.server import DIALECTS, VENUES, Simulator
 from tests import samples
 from tests.docblocks import ROOT
 from tests.integration.okexv3client import BTC, Client, inflate, names, rows, venue
+from tests.integration.socketclient import output, program
 
 TRADES = f"spot/trade:{BTC}"
 PLAYED = "cryptofeed_okcoin_2021-07_v3_deflate_conn1.jsonl.gz"
@@ -265,21 +263,10 @@ def played(file: Path) -> list[bytes]:
 # --- processes -----------------------------------------------------------------------------------------------------
 
 
-@contextmanager
-def process(*command: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    """A program and the first line that it prints."""
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen([sys.executable, *command], cwd=ROOT, text=True, **pipes) as running:  # type: ignore[call-overload]
-        try:
-            yield running.stdout.readline(), running
-        finally:
-            running.kill()
-
-
 def test_the_command() -> None:
     """`simulate --venue okex_v3` says where it is, serves a market, and ends on SIGTERM without a word."""
     assert DIALECTS.keys() == VENUES.keys()
-    with process("-m", "recorder", "simulate", "--venue", "okex_v3", "--rate", "500") as (line, running):
+    with program("-m", "recorder", "simulate", "--venue", "okex_v3", "--rate", "500") as (line, running):
         name, ws, http = line.split()
         assert (name, httpx.get(f"{http}/_control").status_code) == ("okex_v3", 200)
         with Client(SimpleNamespace(ws_url=ws)) as client:
@@ -290,14 +277,14 @@ def test_the_command() -> None:
         running.terminate()
         assert running.wait(10) == 0
         assert running.stderr is not None
-        assert running.stderr.read() == ""
+        assert output(running.stderr).read() == ""
 
 
 def test_a_process_of_its_own() -> None:
     """The oracle speaks this protocol: trade n has size n, of any instrument; it ends with its standard input."""
     future = "BTC-USD-190628"
     options = ("--venue", "okex_v3", "--rate", "500", "--symbol", BTC, "--symbol", future)
-    with process("-m", "recorder.simulator", *options) as (line, running):
+    with program("-m", "recorder.simulator", *options) as (line, running):
         where = json.loads(line)
         with Client(SimpleNamespace(ws_url=where["ws"])) as client:
             client.ask("subscribe", f"futures/trade:{future}")
@@ -309,5 +296,5 @@ def test_a_process_of_its_own() -> None:
         ledger = httpx.get(f"{where['http']}/_control").json()["ledger"]
         assert ledger["issued"][future] >= numbers[-1]
         assert running.stdin is not None
-        running.stdin.close()
+        output(running.stdin).close()
         assert running.wait(10) == 0
