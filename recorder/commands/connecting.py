@@ -224,7 +224,8 @@ def _subscription(source: Source, venue: Venue, endpoint: str | None) -> tuple[b
     try:
         transport = Transport.connect(endpoint, replace(line, subscriptions=(first,)), options)
         try:
-            for request in venue.subscribe([first]):
+            login = [] if line.login is None else [line.login.request(now_us())]
+            for request in (*login, *venue.subscribe([first])):
                 transport.send(request.payload)
             return _verdict(transport, source, venue, line, first)
         finally:
@@ -246,21 +247,19 @@ def _verdict(
         for kind, frames in transport.read(0.5):
             decoded = decoder.decode(Burst(n, now_us(), kind, frames))
             n = decoded.next
-            if answer := _answer(decoded, venue, asked):
+            if answer := _answer(decoded, asked):
                 return answer
     return False, f"{_what(asked)}: no answer in {ANSWER_SECONDS:.0f} s at {transport.endpoint}"
 
 
-def _answer(decoded: Decoded, venue: Venue, asked: Subscription) -> tuple[bool, str] | None:
+def _answer(decoded: Decoded, asked: Subscription) -> tuple[bool, str] | None:
     """What a burst says about the subscription, if anything. A refusal need not say whom it is for: it is for us."""
     for reply in decoded.replies:
         match reply:
             case Ack():
                 return True, f"{_what(asked)} accepted"
             case Refusal() | Notice() if isinstance(reply, Refusal) or reply.reaction is not Reaction.NONE:
-                meaning = next((code.meaning for code in venue.codes if code.code == reply.code), "")
-                words = ": ".join(each for each in (meaning, reply.message) if each)
-                return False, f"{_what(asked)}: the venue refuses with {reply.code}, {words}"
+                return False, f"{_what(asked)}: the venue refuses with {reply.code}, {reply.message}"
     return (True, f"{_what(asked)} brings data") if decoded.messages else None
 
 

@@ -97,7 +97,8 @@ def _venue(venue: Venue) -> Iterator[str]:
 
 
 def _basics(venue: Venue) -> Iterator[str]:
-    yield f"- Endpoints: {', '.join(f'`{each}`' for each in venue.endpoints)}; REST: `{venue.rest}`"
+    rest = f"; REST: `{venue.rest}`" if venue.rest else ""
+    yield f"- Endpoints: {', '.join(f'`{each}`' for each in venue.endpoints)}{rest}"
     for option, meaning in venue.options.items():
         secret = " (secret)" if option in venue.secrets else ""
         yield f"- Option `{option}`{secret}: {meaning}"

@@ -45,7 +45,7 @@ def source_section(source: Source) -> Section:
         "name": source.name,
         "venue": source.venue,
         "endpoints": list(source.endpoints),
-        "rest": source.rest,
+        **({"rest": source.rest} if source.rest else {}),
         "connections": source.connections,
         "coalesce": show_duration(source.coalesce),
         "refill": source.refill,

@@ -204,7 +204,7 @@ class Venue(Protocol):
     name: str
     title: str
     endpoints: tuple[str, ...]  # default base URLs, in order of preference
-    rest: str  # default REST base URL
+    rest: str  # default REST base URL; "" where it is asked for nothing over REST
     channels: tuple[Channel, ...]
     codes: tuple[Code, ...]
     facts: tuple[str, ...]  # where what is said here comes from

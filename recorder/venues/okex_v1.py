@@ -301,7 +301,7 @@ class OkexV1(BaseVenue):
     name = "okex_v1"
     title = "OKEx v1 (retired)"
     endpoints = ("wss://real.okex.com:10441", "wss://real.okex.com:10440")
-    rest = "https://www.okex.com"
+    rest = ""  # asked for nothing
     paths: Mapping[str, str] = {"ws": "/ws/v1"}
     channels = CHANNELS
     codes = tuple(_CODES.values())

@@ -339,7 +339,7 @@ class OkexV3(BaseVenue):
     name = "okex_v3"
     title = "OKEx v3 (retired in 2022)"
     endpoints = ("wss://real.okex.com:8443",)
-    rest = "https://www.okex.com"
+    rest = ""  # asked for nothing
     paths: Mapping[str, str] = {"ws": "/ws/v3"}
     channels = verified(_CHANNELS, "spot/depth spot/depth_l2_tbt spot/ticker spot/trade", _CAPTURED)
     families = frozenset(_INTERVALS)

@@ -163,12 +163,13 @@ def test_a_time_endpoint_that_tells_no_time(setup: Setup, monkeypatch: pytest.Mo
 
 
 def test_a_subscription_that_the_venue_refuses(setup: Setup, venue: Simulator[OkxVenue]) -> None:
-    """Its code, what that means, and its words."""
+    """Its code, what that means, once, and its words."""
     venue.fault(Reject(channel="trades", code="60018"))
     failed = setup.failed()
     assert setup.code == 1
     assert list(failed) == ["subscription"]
     assert all(word in failed["subscription"] for word in ("trades BTC-USDT", "60018", "no such channel"))
+    assert failed["subscription"].count("wrong path, or no such channel") == 1
 
 
 def test_a_subscription_that_the_venue_ignores(
