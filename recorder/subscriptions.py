@@ -102,24 +102,29 @@ def spread(
 
 
 def requests(
-    op: str, subscriptions: Sequence[Subscription], arg: Callable[[Subscription], Mapping[str, str]], limit: int
+    op: str,
+    subscriptions: Sequence[Subscription],
+    arg: Callable[[Subscription], Mapping[str, str] | str],
+    limit: int,
+    numbered: bool = True,
 ) -> list[Request]:
-    """`{"id":…,"op":…,"args":[…]}` frames of at most `limit` bytes. The id follows from the content, so that equal
-    requests are equal frames."""
+    """`{"id":…,"op":…,"args":[…]}` frames of at most `limit` bytes; not `numbered`, without ids. An id follows from the
+    content, so that equal requests are equal frames."""
     groups: list[dict[Subscription, bytes]] = []
-    used = limit
+    used, empty = limit, f'{{"id":"x12345678","op":"{op}","args":[]}}' if numbered else f'{{"op":"{op}","args":[]}}'
     for subscription in subscriptions:
         encoded = json.dumps(arg(subscription), separators=(",", ":")).encode()
         if not groups or used + len(encoded) + 1 > limit:
             groups.append({})
-            used = len(f'{{"id":"x12345678","op":"{op}","args":[]}}')
+            used = len(empty)
         groups[-1][subscription] = encoded
         used += len(encoded) + 1
     found = []
     for group in groups:
         joined = b",".join(group.values())
-        number = f"{op[0]}{crc32(joined):08x}"
-        body = b'{"id":"%b","op":"%b","args":[%b]}' % (number.encode(), op.encode(), joined)
+        number = f"{op[0]}{crc32(joined):08x}" if numbered else ""
+        head = b'"id":"%b",' % number.encode() if numbered else b""
+        body = b'{%b"op":"%b","args":[%b]}' % (head, op.encode(), joined)
         found.append(Request(body, tuple(group), number))
     return found
 
@@ -306,16 +311,18 @@ class BaseVenue(ABC):
 
 
 class OpVenue(BaseVenue):
-    """The same for a venue that takes `{"id","op","args"}` requests."""
+    """The same for a venue that takes `{"id","op","args"}` requests, or, not `numbered`, `{"op","args"}`."""
+
+    numbered: bool = True
 
     @abstractmethod
-    def arg(self, subscription: Subscription) -> Mapping[str, str]:
+    def arg(self, subscription: Subscription) -> Mapping[str, str] | str:
         """An element of `args`."""
 
     def subscribe(self, subscriptions: Sequence[Subscription]) -> list[Request]:
         """Requests for these."""
-        return requests("subscribe", subscriptions, self.arg, self.limits.request_bytes)
+        return requests("subscribe", subscriptions, self.arg, self.limits.request_bytes, self.numbered)
 
     def unsubscribe(self, subscriptions: Sequence[Subscription]) -> list[Request]:
         """Requests to end these."""
-        return requests("unsubscribe", subscriptions, self.arg, self.limits.request_bytes)
+        return requests("unsubscribe", subscriptions, self.arg, self.limits.request_bytes, self.numbered)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Sequence
 from enum import Enum
-from typing import Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import msgspec
 
@@ -97,6 +97,22 @@ class Fault(msgspec.Struct, kw_only=True, tag_field="fault", tag=str.lower, forb
 
     def hit(self, link: Link) -> None:
         """What the fault does to one connection."""
+        raise NotImplementedError
+
+
+class Command(Fault):
+    """A request that only some venues know: those that are a `desk`."""
+
+    desk: ClassVar[type] = object
+
+    def strike(self, target: Target) -> int:
+        """Do it now."""
+        if not isinstance(target, self.desk):
+            raise ValueError("this venue knows no such request")
+        return self.do(target)
+
+    def do(self, desk: Any) -> int:
+        """Do it, and say how many connections, instruments or requests it concerns."""
         raise NotImplementedError
 
 

@@ -28,12 +28,14 @@ CONTROL = "/_control"
 
 @dataclass(slots=True, eq=False)
 class Session:
-    """A WebSocket connection and what it asked for. `path` is what faults choose it by; no secret is in it."""
+    """A WebSocket connection and what it asked for. `path` is what faults choose it by; no secret is in it. `active`:
+    when data was last pushed or a heartbeat heard (monotonic), where that matters."""
 
     conn_id: str
     path: str
     subscriber: Subscriber
     subscriptions: dict[Key, None] = field(default_factory=dict)
+    active: float = 0.0
 
     @property
     def link(self) -> Connection:
@@ -148,6 +150,15 @@ class MarketVenue(Generic[S]):
         """Have these closed after so many seconds."""
         due = self.clock.monotonic() + after
         self._ending += [(due, link) for link in links]
+
+    def flush(self, idle_seconds: float, code: int, reason: str) -> None:
+        """Send what was pushed; close those that have been idle for too long (0: nobody)."""
+        now = self.clock.monotonic()
+        for link, session in list(self.sessions.items()):
+            if link.flush():
+                session.active = now
+            elif idle_seconds and now - session.active > idle_seconds:
+                link.close(code, reason)
 
     def end_due(self, code: int, reason: str) -> None:
         """Close those whose time has come."""

@@ -9,7 +9,6 @@ compressed by the venue itself. Nothing has a sequence number: books are proven 
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -27,8 +26,8 @@ from recorder.guards import TROUBLE, Bad, name
 from recorder.lines import At, Lines
 from recorder.records import Ack, Decoded, Header, Pong, Reaction, Refusal, Rows, Streams
 from recorder.spelling import Shape, spelled
-from recorder.subscriptions import BaseVenue, Key, members
-from recorder.venues import Channel, Continuity, Heartbeat, Limits, Line, Request, Subscription, codes, verified
+from recorder.subscriptions import Key, OpVenue, members
+from recorder.venues import Channel, Continuity, Heartbeat, Limits, Line, Subscription, codes, verified
 from recorder.venues._deflate import Inflating
 from recorder.venues._login import OPTIONS, credentials, missing
 from recorder.venues._retired import doubts
@@ -316,24 +315,10 @@ class OkexV3Decoder(Inflating[Push[Any]]):
         return shapes.WRITE[lines.table](lines, at, found)
 
 
-def _requests(op: str, subscriptions: Sequence[Subscription], limit: int) -> list[Request]:
-    """`{"op":…,"args":["spot/trade:BTC-USDT",…]}` frames of at most `limit` bytes. They have no ids."""
-    groups: list[dict[Subscription, str]] = []
-    used = limit
-    for each in subscriptions:
-        arg = json.dumps(f"{each.channel}:{each.symbol}" if each.symbol else each.channel)
-        if used + len(arg) + 1 > limit:
-            groups.append({})
-            used = len(f'{{"op":"{op}","args":[]}}')
-        groups[-1][each] = arg
-        used += len(arg) + 1
-    return [Request(f'{{"op":"{op}","args":[{",".join(some.values())}]}}'.encode(), tuple(some)) for some in groups]
-
-
 # --- the venue ------------------------------------------------------------------------------------------------------
 
 
-class OkexV3(BaseVenue):
+class OkexV3(OpVenue):
     """The venue contract for OKEx v3."""
 
     name = "okex_v3"
@@ -343,6 +328,7 @@ class OkexV3(BaseVenue):
     paths: Mapping[str, str] = {"ws": "/ws/v3"}
     channels = verified(_CHANNELS, "spot/depth spot/depth_l2_tbt spot/ticker spot/trade", _CAPTURED)
     families = frozenset(_INTERVALS)
+    numbered = False
     private = frozenset(f"{kind}/{word}" for kind in _KEYS for word in _PRIVATE)
     always: Mapping[str, str] | None = {}
     codes = tuple(_CODES.values())
@@ -362,13 +348,9 @@ class OkexV3(BaseVenue):
         index = word == "summary" or channel == "option/instruments"
         return _KEYS["index"] if index else None if word == "instruments" else _KEYS.get(kind)
 
-    def subscribe(self, subscriptions: Sequence[Subscription]) -> list[Request]:
-        """Requests for these."""
-        return _requests("subscribe", subscriptions, self.limits.request_bytes)
-
-    def unsubscribe(self, subscriptions: Sequence[Subscription]) -> list[Request]:
-        """Requests to end these."""
-        return _requests("unsubscribe", subscriptions, self.limits.request_bytes)
+    def arg(self, subscription: Subscription) -> str:
+        """An element of `args`."""
+        return f"{subscription.channel}:{subscription.symbol}" if subscription.symbol else subscription.channel
 
     def lines(self, source: Source, held: Sequence[Line] = ()) -> list[Line]:
         """Each connection logs in where there is a key."""

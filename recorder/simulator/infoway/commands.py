@@ -12,7 +12,7 @@ from typing import Protocol, runtime_checkable
 import msgspec
 
 from recorder.simulator import faults
-from recorder.simulator.faults import Fault, Faults, Link, Target
+from recorder.simulator.faults import Faults, Link
 from recorder.simulator.infoway.text import MESSAGES, error
 from recorder.simulator.wire import frame
 
@@ -28,18 +28,10 @@ class Desk(Protocol):
         ...
 
 
-class Command(Fault):
+class Command(faults.Command):
     """A request that only this venue knows."""
 
-    def strike(self, target: Target) -> int:
-        """Do it now."""
-        if not isinstance(target, Desk):
-            raise ValueError("this venue knows no such request")
-        return self.do(target)
-
-    def do(self, desk: Desk) -> int:
-        """Do it, and say how many connections or requests it concerns."""
-        raise NotImplementedError
+    desk = Desk
 
 
 class Say(Command):

@@ -11,7 +11,7 @@ from typing import Protocol, runtime_checkable
 import msgspec
 
 from recorder.simulator import faults
-from recorder.simulator.faults import Fault, Link, Target
+from recorder.simulator.faults import Link
 from recorder.simulator.okex_v1 import options as lasting
 from recorder.simulator.okex_v1.text import failed
 
@@ -35,14 +35,10 @@ class Desk(Protocol):
         ...
 
 
-class Command(Fault):
+class Command(faults.Command):
     """A request that only this venue knows."""
 
-    def strike(self, target: Target) -> int:
-        """Do it now."""
-        if not isinstance(target, Desk):
-            raise ValueError("this venue knows no such request")
-        return self.do(target)
+    desk = Desk
 
     def do(self, desk: Desk) -> int:
         """Do it to every connection in question, and say how many these are."""

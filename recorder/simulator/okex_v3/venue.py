@@ -56,7 +56,6 @@ NO_LIMITS = Rules(0.0, 0, 0, 0)
 class OkexSession(Session):
     """With whether it has logged in, and what its limits are measured by."""
 
-    active: float = 0.0  # monotonic; of the last data pushed or heartbeat heard
     known: bool = False
     operations: deque[float] = field(default_factory=deque)
 
@@ -136,12 +135,7 @@ class OkexV3Venue(MarketVenue[OkexSession]):
     def tick(self) -> None:
         """Move to the present, send what that brought, end what has been idle for too long."""
         self.market.advance(self.clock.wall_us(), self.pusher)
-        now = self.clock.monotonic()
-        for link, session in list(self.sessions.items()):
-            if link.flush():
-                session.active = now
-            elif self.rules.idle_seconds and now - session.active > self.rules.idle_seconds:
-                link.close(1000, "")
+        self.flush(self.rules.idle_seconds, 1000, "")
         self.end_due(1000, "")
 
     # --- requests -------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ import msgspec
 
 from recorder.simulator import faults
 from recorder.simulator.clock import Clock
-from recorder.simulator.faults import Fault, Faults, Link, Target
+from recorder.simulator.faults import Faults, Link
 from recorder.simulator.market import Instrument, Market, Phase
 from recorder.simulator.okx.channels import MESSAGES
 from recorder.simulator.okx.listings import crowd
@@ -38,18 +38,10 @@ class Desk(Protocol):
         ...
 
 
-class Command(Fault):
+class Command(faults.Command):
     """A request that only this venue knows."""
 
-    def strike(self, target: Target) -> int:
-        """Do it now."""
-        if not isinstance(target, Desk):
-            raise ValueError("this venue knows no such request")
-        return self.do(target)
-
-    def do(self, desk: Desk) -> int:
-        """Do it, and say how many instruments or connections it concerned."""
-        raise NotImplementedError
+    desk = Desk
 
 
 class List(Command):

@@ -64,7 +64,6 @@ _args = msgspec.json.Decoder(list[dict[str, str]])
 class OkxSession(Session):
     """With what its limits are measured by."""
 
-    active: float = 0.0  # monotonic; of the last data pushed or heartbeat heard
     operations: deque[float] = field(default_factory=deque)
 
 
@@ -142,12 +141,7 @@ class OkxVenue(MarketVenue[OkxSession]):
     def tick(self) -> None:
         """Move to the present, send what that brought, end what has been idle for too long."""
         self.market.advance(self.clock.wall_us(), self.pusher)
-        now = self.clock.monotonic()
-        for link, session in list(self.sessions.items()):
-            if link.flush():
-                session.active = now
-            elif self.rules.idle_seconds and now - session.active > self.rules.idle_seconds:
-                link.close(4004, CLOSES[4004])
+        self.flush(self.rules.idle_seconds, 4004, CLOSES[4004])
         self.end_due(1001, "service upgrade")
 
     # --- requests -------------------------------------------------------------------------------------------------
